@@ -1,0 +1,1 @@
+"""DashScope's text-generation service, BELLE-LLaMA included, on your own machine."""

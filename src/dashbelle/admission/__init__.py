@@ -1,0 +1,1 @@
+"""May this call run? Keys, fit, the waiting line."""

@@ -1,0 +1,1 @@
+"""Prompt -> deltas; knows nothing of keys, rows or sockets."""

@@ -1,0 +1,208 @@
+"""Every failure that a caller can see: one tree, each with the protocol's code and HTTP status.
+
+DashbelleError
+  x Refused                      the call never ran: no tokens, no ledger row
+    + InvalidApiKey              401 InvalidApiKey
+    + InvalidParameter           400 InvalidParameter
+      - InputTooLong             400 InvalidParameter
+      - MethodNotSupported       400 InvalidParameter
+    + EmptyModel                 400 BadRequest.EmptyModel
+    + EmptyInput                 400 BadRequest.EmptyInput
+    + IllegalInput               400 BadRequest.IllegalInput
+    + PayloadTooLarge            413 BadRequest.TooLarge
+    + AsyncNotSupported          403 AccessDenied
+    + NotFound                   404 NotFound
+    + ModelNotFound              404 ModelNotFound
+    + QueueFull                  429 Throttling.RateQuota
+    + ModelUnavailable           503 ModelUnavailable
+      - ServerDraining           503 ModelUnavailable
+    + LedgerUnavailable          503 ModelUnavailable
+  x Failed                       the call had begun: its ledger row says how it ended
+    + RequestTimedOut            408 RequestTimeOut
+    + DrainedAway                503 ModelUnavailable
+    + EngineFailed               500 InternalError.Algo
+      - EngineDied               500 InternalError
+      - EngineStalled            500 InternalError.Timeout
+    + InternalError              500 InternalError
+
+A message states the rule and the value ("Range of max_tokens should be [1, 2048]"), in the cloud's own words
+where it has some. Codes and statuses: the protocol's error table; docs/protocol.md lists them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from dashbelle.vocabulary import EndReason
+
+
+class DashbelleError(Exception):
+    """The root; never raised itself."""
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+    default_message: ClassVar[str]
+    end_reason: ClassVar[EndReason] = EndReason.ERROR
+
+    def __init__(self, message: str | None = None, *, retry_after_s: int | None = None) -> None:
+        self.message = message or self.default_message
+        self.retry_after_s = retry_after_s
+        super().__init__(self.message)
+
+
+class Refused(DashbelleError):
+    """The call never ran: no tokens, no ledger row."""
+
+
+class Failed(DashbelleError):
+    """The call had begun: its ledger row says how it ended."""
+
+
+class InvalidApiKey(Refused):
+    """Missing, malformed, unknown and revoked keys alike: a caller must not learn which."""
+
+    code, status = "InvalidApiKey", 401
+    default_message = "Invalid API-key provided."
+
+
+class InvalidParameter(Refused):
+    """A value or shape that the protocol does not allow."""
+
+    code, status = "InvalidParameter", 400
+    default_message = "Required parameter(s) missing or invalid, please check the request parameters."
+
+
+class InputTooLong(InvalidParameter):
+    """More tokens than the model's context leaves room for; prompts are never truncated."""
+
+    def __init__(self, tokens: int, limit: int) -> None:
+        super().__init__(f"Range of input length should be [1, {limit}], but the prompt has {tokens} tokens")
+
+
+class MethodNotSupported(InvalidParameter):
+    """A known path, another verb. The cloud answers 400, not 405."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__(f"Request method '{method}' is not supported.")
+
+
+class EmptyModel(Refused):
+    """No `model` in the body."""
+
+    code, status = "BadRequest.EmptyModel", 400
+    default_message = 'Required parameter "model" missing from request.'
+
+
+class EmptyInput(Refused):
+    """No `input` in the body."""
+
+    code, status = "BadRequest.EmptyInput", 400
+    default_message = "Required input parameter missing from request."
+
+
+class IllegalInput(Refused):
+    """`input` is there, but no object."""
+
+    code, status = "BadRequest.IllegalInput", 400
+    default_message = "The input parameter requires json format."
+
+
+class PayloadTooLarge(Refused):
+    """A body over the server's limit."""
+
+    code, status = "BadRequest.TooLarge", 413
+    default_message = "Payload Too Large"
+
+
+class AsyncNotSupported(Refused):
+    """X-DashScope-Async on a route that answers at once."""
+
+    code, status = "AccessDenied", 403
+    default_message = "current user api does not support asynchronous calls."
+
+
+class NotFound(Refused):
+    """No such path or thing."""
+
+    code, status = "NotFound", 404
+    default_message = "Not found!"
+
+
+class ModelNotFound(Refused):
+    """A model name that this server does not serve."""
+
+    code, status = "ModelNotFound", 404
+    default_message = "Model can not be found."
+
+
+class QueueFull(Refused):
+    """Every slot is busy and the waiting line is at its bound."""
+
+    code, status = "Throttling.RateQuota", 429
+    default_message = "Requests rate limit exceeded, please try again later."
+
+
+class ModelUnavailable(Refused):
+    """The model is known, but its engine cannot take calls now."""
+
+    code, status = "ModelUnavailable", 503
+    default_message = "Model is unavailable, please try again later."
+
+
+class ServerDraining(ModelUnavailable):
+    """The server is shutting down and takes no new calls."""
+
+
+class LedgerUnavailable(Refused):
+    """The ledger cannot write, and nothing runs unmetered."""
+
+    code, status = "ModelUnavailable", 503
+    default_message = "Usage cannot be recorded at the moment, please try again later."
+
+
+class RequestTimedOut(Failed):
+    """The call was over its time limit."""
+
+    code, status = "RequestTimeOut", 408
+    default_message = "Request timed out, please try again later."
+    end_reason = EndReason.TIMEOUT
+
+
+class DrainedAway(Failed):
+    """The server stopped before the answer was whole."""
+
+    code, status = "ModelUnavailable", 503
+    default_message = "The server is shutting down, please try again later."
+    end_reason = EndReason.DRAIN
+
+
+class EngineFailed(Failed):
+    """The engine reported an error for this call."""
+
+    code, status = "InternalError.Algo", 500
+    default_message = (
+        "An internal error has occured during execution, please try again later or contact service support."
+    )
+
+
+class EngineDied(EngineFailed):
+    """The engine's process ended while the call ran."""
+
+    code = "InternalError"
+    default_message = "An internal error has occured, please try again later or contact service support."
+
+
+class EngineStalled(EngineFailed):
+    """The engine made no progress and was ended."""
+
+    code = "InternalError.Timeout"
+    default_message = (
+        "An internal timeout error has occured during execution, please try again later or contact service support."
+    )
+
+
+class InternalError(Failed):
+    """Anything that this tree does not foresee; the log has the trace, the caller does not."""
+
+    code, status = "InternalError", 500
+    default_message = "An internal error has occured, please try again later or contact service support."

@@ -1,0 +1,1 @@
+"""Weights and templates: what a model is, away from how it runs."""

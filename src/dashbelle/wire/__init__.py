@@ -1,0 +1,1 @@
+"""bytes <-> vocabulary; the only folder that knows HTTP and SSE."""
