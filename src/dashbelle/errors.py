@@ -6,10 +6,14 @@ DashbelleError
     + InvalidParameter           400 InvalidParameter
       - InputTooLong             400 InvalidParameter
       - MethodNotSupported       400 InvalidParameter
+      - MalformedRequest         400 InvalidParameter
     + EmptyModel                 400 BadRequest.EmptyModel
     + EmptyInput                 400 BadRequest.EmptyInput
     + IllegalInput               400 BadRequest.IllegalInput
     + PayloadTooLarge            413 BadRequest.TooLarge
+    + HeadersTooLarge            431 BadRequest.TooLarge
+    + RequestTooSlow             408 RequestTimeOut
+    + TooManyConnections         503 ModelServingError
     + AsyncNotSupported          403 AccessDenied
     + NotFound                   404 NotFound
     + ModelNotFound              404 ModelNotFound
@@ -86,6 +90,12 @@ class MethodNotSupported(InvalidParameter):
         super().__init__(f"Request method '{method}' is not supported.")
 
 
+class MalformedRequest(InvalidParameter):
+    """Bytes that are no well-formed HTTP/1.x request."""
+
+    default_message = "The request is not well-formed HTTP/1.1."
+
+
 class EmptyModel(Refused):
     """No `model` in the body."""
 
@@ -112,6 +122,27 @@ class PayloadTooLarge(Refused):
 
     code, status = "BadRequest.TooLarge", 413
     default_message = "Payload Too Large"
+
+
+class HeadersTooLarge(Refused):
+    """Headers, trailers, chunk extensions or a request line over the server's limits."""
+
+    code, status = "BadRequest.TooLarge", 431
+    default_message = "Request Header Fields Too Large"
+
+
+class RequestTooSlow(Refused):
+    """Head or body did not arrive in time."""
+
+    code, status = "RequestTimeOut", 408
+    default_message = "The request did not arrive in time."
+
+
+class TooManyConnections(Refused):
+    """The server is at its bound of open connections."""
+
+    code, status = "ModelServingError", 503
+    default_message = "Too many connections, please try again later."
 
 
 class AsyncNotSupported(Refused):
