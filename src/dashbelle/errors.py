@@ -183,6 +183,8 @@ class ModelUnavailable(Refused):
 class ServerDraining(ModelUnavailable):
     """The server is shutting down and takes no new calls."""
 
+    end_reason = EndReason.DRAIN
+
 
 class LedgerUnavailable(Refused):
     """The ledger cannot write, and nothing runs unmetered."""

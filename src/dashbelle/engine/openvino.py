@@ -1,0 +1,132 @@
+"""Backend: OpenVINO GenAI's continuous batching on the CPU; runs only inside an engine process."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import openvino_genai
+
+from dashbelle.engine.frames import Add, Load, Piece
+
+COMPILED = "openvino_model.xml"
+
+
+class OpenVinoBackend:
+    """One model under `openvino_genai.ContinuousBatchingPipeline`, fed with token ids alone.
+
+    Raises RuntimeError when the weights cannot be read or do not fit.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self._handles: dict[int, Any] = {}
+        scheduler = openvino_genai.SchedulerConfig()
+        scheduler.cache_size = max(1, round(load.kv_cache_mib / 1024))
+        scheduler.max_num_seqs = load.slots
+        scheduler.max_num_batched_tokens = load.batch_tokens
+        scheduler.dynamic_split_fuse = True
+        scheduler.enable_prefix_caching = True
+        properties: dict[str, object] = {}
+        if load.threads:
+            properties["INFERENCE_NUM_THREADS"] = load.threads
+        self._pipeline = _pipeline(load, scheduler, properties)
+
+    def add(self, command: Add) -> None:
+        """Begin an answer; the library checks the values and raises RuntimeError."""
+        ids = openvino.Tensor(np.array([command.token_ids], dtype=np.int64))
+        self._handles[command.call] = self._pipeline.add_request(command.call, ids, self._config(command))
+
+    def cancel(self, call: int) -> None:
+        """Drop the answer at the next step."""
+        handle = self._handles.pop(call, None)
+        if handle is not None:
+            handle.cancel()
+
+    @property
+    def busy(self) -> bool:
+        """Whether any answer is unfinished."""
+        return bool(self._pipeline.has_non_finished_requests())
+
+    def step(self) -> list[Piece]:
+        """Compute one batch and drain every handle."""
+        self._pipeline.step()
+        pieces = []
+        for call, handle in list(self._handles.items()):
+            piece = self._drain(call, handle)
+            if piece.finish is not None:
+                del self._handles[call]
+            if piece.finish is not None or piece.token_ids:
+                pieces.append(piece)
+        return pieces
+
+    def _drain(self, call: int, handle: Any) -> Piece:  # noqa: ANN401 - the library is untyped
+        ids: list[int] = []
+        finish: Any = None
+        while handle.can_read():
+            for output in handle.read().values():
+                ids += output.generated_ids
+                finish = output.finish_reason
+        match finish:
+            case openvino_genai.GenerationFinishReason.STOP:
+                return Piece(call, ids, "stop")
+            case openvino_genai.GenerationFinishReason.LENGTH:
+                return Piece(call, ids, "length")
+        if handle.get_status() == openvino_genai.GenerationStatus.IGNORED:  # it can never fit into the cache
+            return Piece(call, ids, "failed")
+        return Piece(call, ids, None)
+
+    def _config(self, command: Add) -> Any:  # noqa: ANN401 - the library is untyped
+        config = openvino_genai.GenerationConfig()
+        config.max_new_tokens = command.max_tokens
+        if command.eos_token_ids:
+            config.set_eos_token_id(command.eos_token_ids[0])  # without it the library finds -1 among the stop ids
+            config.stop_token_ids = set(command.eos_token_ids)
+        else:
+            config.ignore_eos = True
+        config.repetition_penalty = command.repetition_penalty
+        config.presence_penalty = command.presence_penalty
+        config.do_sample = not command.greedy
+        if not command.greedy:
+            config.temperature = command.temperature
+            config.top_p = command.top_p
+            config.rng_seed = command.seed
+            if command.top_k:
+                config.top_k = command.top_k
+        return config
+
+
+def _pipeline(load: Load, scheduler: Any, properties: dict[str, object]) -> Any:  # noqa: ANN401 - the library is untyped
+    """The model from the library's own form, which is written on the first use and kept in the cache folder.
+
+    Loading that form takes half the time of reading the GGUF again. The library writes it beside the file that it
+    reads, hence the link; the rename makes a half-written folder impossible.
+    """
+    model, cache = Path(load.model_path), Path(load.cache_folder)
+    folder = cache / _cache_name(model)
+    if (folder / COMPILED).exists():
+        return openvino_genai.ContinuousBatchingPipeline(folder, scheduler, "CPU", properties)
+    cache.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=cache, prefix="compiling-"))
+    try:
+        link = scratch / "model.gguf"
+        link.symlink_to(model)
+        pipeline = openvino_genai.ContinuousBatchingPipeline(
+            link, scheduler, "CPU", {**properties, "enable_save_ov_model": True}
+        )
+        link.unlink()
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return pipeline
+
+
+def _cache_name(model: Path) -> str:
+    """A folder name that another file, a changed file or another release of the library does not share."""
+    stat = model.stat()
+    identity = f"{model}:{stat.st_size}:{stat.st_mtime_ns}:{openvino_genai.__version__}"
+    return f"{model.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"

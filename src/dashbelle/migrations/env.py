@@ -1,0 +1,6 @@
+"""What Alembic runs: the versions, on the connection and in the transaction that the store hands in."""
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"], transactional_ddl=True)
+context.run_migrations()

@@ -1,0 +1,235 @@
+"""READ FIRST: the life of one call, from a parsed Call to metered deltas.
+
+    bytes -> wire -> [admission -> engine -> metering] -> wire -> bytes
+
+`Pipeline.open` finds the model, renders and tokenizes the prompt, checks that it fits, writes a reservation, waits for
+a slot and starts the engine. What comes out is a `Stream`; leaving its block, however that happens, frees the slot and
+settles the reservation exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+
+from dashbelle.admission.fit import check_size, fit
+from dashbelle.admission.keys import Keys
+from dashbelle.admission.queue import RESTART_S, WaitingLine
+from dashbelle.engine.base import Engine
+from dashbelle.engine.catalog import Catalog, Served
+from dashbelle.errors import (
+    DashbelleError,
+    DrainedAway,
+    InternalError,
+    InvalidParameter,
+    RequestTimedOut,
+    ServerDraining,
+)
+from dashbelle.metering.meter import Meter, Tally
+from dashbelle.models.templates import BadTemplate
+from dashbelle.vocabulary import AdmittedPrompt, Call, Caller, Delta, EndReason, Usage
+
+LONG_TEXT = 16_384
+"""Characters above which a prompt is tokenized in a thread, so that other calls go on meanwhile."""
+
+
+class Stream:
+    """The deltas of one running call, merged while nobody asks for them; every choice in turn of its arrival.
+
+    Iteration settles the call in the ledger before it hands out the last delta, and raises errors.Failed when the
+    call ends badly.
+    """
+
+    def __init__(self, served_by: str, tally: Tally, choices: int) -> None:
+        self.served_by = served_by
+        self._tally = tally
+        self._unfinished = choices
+        self._reason = EndReason.STOP
+        self._pending: dict[int, Delta] = {}
+        self._error: DashbelleError | None = None
+        self._news = asyncio.Event()
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens so far, all choices together, the newest delta included."""
+        return self._tally.usage
+
+    def usage_of(self, index: int) -> Usage:
+        """The same for one choice."""
+        return self._tally.usage_of(index)
+
+    def put(self, delta: Delta) -> None:
+        """Take a delta from the engine. One without text waits for the next, unless it is a choice's last."""
+        before = self._pending.get(delta.index)
+        if before is not None:
+            delta = replace(delta, text=before.text + delta.text, token_count=before.token_count + delta.token_count)
+        self._pending[delta.index] = delta
+        if delta.text or delta.finish:
+            self._news.set()
+
+    def abort(self, error: DashbelleError) -> None:
+        """End the call with `error` at the next step of the iteration; the first error wins."""
+        self._error = self._error or error
+        self._news.set()
+
+    def __aiter__(self) -> AsyncIterator[Delta]:
+        return self
+
+    async def __anext__(self) -> Delta:
+        while True:
+            if self._unfinished == 0:
+                raise StopAsyncIteration
+            if self._error is not None:
+                raise self._error
+            delta = self._take()
+            if delta is not None:
+                break
+            self._news.clear()
+            await self._news.wait()
+        self._tally.note(delta)
+        if delta.finish is not None:
+            self._unfinished -= 1
+            self._reason = EndReason.LENGTH if delta.finish == "length" else self._reason
+            if self._unfinished == 0:
+                await self._tally.settle(self._reason)
+        return delta
+
+    def _take(self) -> Delta | None:
+        for index, delta in self._pending.items():
+            if delta.text or delta.finish:
+                return self._pending.pop(index)
+        return None
+
+
+class Pipeline:
+    """Opens calls. One per server; knows every stage, and no transport."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        catalog: Catalog,
+        lines: dict[str, WaitingLine],
+        meter: Meter,
+        *,
+        timeout_s: float,
+    ) -> None:
+        self._keys = keys
+        self._catalog = catalog
+        self._lines = lines
+        self._meter = meter
+        self._timeout_s = timeout_s
+        self._running: set[Stream] = set()
+        self._open = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
+
+    async def identify(self, secret: str | None) -> Caller:
+        """Whose key this is. Raises InvalidApiKey."""
+        return await self._keys.identify(secret)
+
+    @asynccontextmanager
+    async def open(self, call: Call) -> AsyncGenerator[Stream, None]:
+        """Admit and run `call`; the block's end, of whatever kind, frees its slot and settles it.
+
+        Raises errors.Refused before anything was computed. A cancelled block means: the client has gone.
+        """
+        if self._draining:
+            raise ServerDraining(retry_after_s=RESTART_S)
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        served = self._catalog.find(call.model)
+        prompts = await admit(served, call)
+        line = self._lines[served.name]
+        line.check_room(len(prompts))
+        self._enter()
+        try:
+            worst_case = sum(prompt.max_tokens for prompt in prompts)
+            async with (
+                self._meter.measure(call, served.name, len(prompts[0].token_ids), worst_case) as tally,
+                line.slot(len(prompts), deadline),
+            ):
+                tally.started()
+                async with self._running_stream(served, tally, prompts, deadline) as stream:
+                    yield stream
+        finally:
+            self._leave()
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no new calls, send the waiting ones away, let running ones end within `grace_s` seconds."""
+        self._draining = True
+        for line in self._lines.values():
+            line.close()
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
+        except TimeoutError:
+            for stream in list(self._running):
+                stream.abort(DrainedAway(retry_after_s=RESTART_S))
+
+    @asynccontextmanager
+    async def _running_stream(
+        self, served: Served, tally: Tally, prompts: Sequence[AdmittedPrompt], deadline: float
+    ) -> AsyncGenerator[Stream, None]:
+        stream = Stream(served.name, tally, len(prompts))
+        alarm = asyncio.get_running_loop().call_at(deadline, stream.abort, RequestTimedOut())
+        producers = [
+            asyncio.create_task(_produce(served.engine, prompt, index, stream)) for index, prompt in enumerate(prompts)
+        ]
+        self._running.add(stream)
+        try:
+            yield stream
+        finally:
+            self._running.discard(stream)
+            alarm.cancel()
+            for producer in producers:
+                producer.cancel()
+            await asyncio.gather(*producers, return_exceptions=True)
+
+    def _enter(self) -> None:
+        self._open += 1
+        self._idle.clear()
+
+    def _leave(self) -> None:
+        self._open -= 1
+        if self._open == 0:
+            self._idle.set()
+
+
+async def admit(served: Served, call: Call) -> list[AdmittedPrompt]:
+    """One admitted prompt per choice. Raises InputTooLong, InvalidParameter."""
+    try:
+        text = served.template.render(call.prompt)
+    except BadTemplate as error:
+        raise InvalidParameter(f"These messages do not fit the model's template: {error}") from None
+    tokenizer = served.engine.tokenizer
+    check_size(text, tokenizer.longest_piece, served.engine.context_tokens)
+    if len(text) > LONG_TEXT:
+        token_ids = await asyncio.to_thread(tokenizer.encode, text)
+    else:
+        token_ids = tokenizer.encode(text)
+    first = fit(
+        token_ids,
+        call.sampling,
+        defaults=served.defaults,
+        template_stops=served.template.stops,
+        context_tokens=served.engine.context_tokens,
+        seed=secrets.randbits(31),
+    )
+    return [replace(first, seed=(first.seed + index) % 2**63) for index in range(call.sampling.n)]
+
+
+async def _produce(engine: Engine, prompt: AdmittedPrompt, index: int, stream: Stream) -> None:
+    """Move one choice from its engine into the stream."""
+    try:
+        async with aclosing(engine.generate(prompt)) as deltas:
+            async for delta in deltas:
+                stream.put(replace(delta, index=index) if index else delta)
+    except DashbelleError as error:
+        stream.abort(error)
+    except Exception as error:  # noqa: BLE001 - an engine's bug must end its call, not leave it waiting
+        failure = InternalError()
+        failure.__cause__ = error
+        stream.abort(failure)

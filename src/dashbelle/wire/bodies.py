@@ -1,0 +1,132 @@
+"""The body of a generation request -> vocabulary; shared by HTTP, WebSocket and the tokenizer's route."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dashbelle.errors import EmptyInput, EmptyModel, IllegalInput, InvalidParameter
+from dashbelle.vocabulary import ChatPrompt, Message, Prompt, TextPrompt
+from dashbelle.wire.parameters import Parameters, parse_parameters
+
+_ROLES = frozenset({"system", "user", "assistant"})
+_BAD_MESSAGE = "Role must be user or assistant and Content length must be greater than 0"
+_NO_PROMPT = 'Either "prompt" or "messages" must exist and cannot both be none'
+_NOT_A_STRING = "input content must be a string."
+_NO_TOOLS = "The tool call is not supported."
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """A checked request, not yet attributed to a caller."""
+
+    model: str
+    prompt: Prompt
+    parameters: Parameters
+
+
+def parse_generation(body: object) -> GenerationRequest:
+    """Check a decoded body: model, then input, then parameters; unknown keys are ignored.
+
+    Raises InvalidParameter, EmptyModel, EmptyInput or IllegalInput.
+    """
+    if not isinstance(body, dict):
+        raise InvalidParameter("Required body invalid, please check the request body format.")
+    return GenerationRequest(
+        model=_model(body.get("model")),
+        prompt=_prompt(body.get("input")),
+        parameters=parse_parameters(body.get("parameters")),
+    )
+
+
+def _model(value: object) -> str:
+    if value is None or value == "":
+        raise EmptyModel
+    if not isinstance(value, str):
+        raise InvalidParameter("'model' must be String")
+    return value
+
+
+def _prompt(given: object) -> Prompt:
+    """The prompt of any of the four forms of `input`. Non-empty messages win over a prompt beside them."""
+    if given is None:
+        raise EmptyInput
+    if not isinstance(given, dict):
+        raise IllegalInput
+    prompt, messages, history = given.get("prompt"), given.get("messages"), given.get("history")
+    if messages is not None:
+        return ChatPrompt(_messages(messages))
+    if history is not None and history != []:
+        return ChatPrompt(_history(history, prompt))
+    return TextPrompt(_text_prompt(prompt))
+
+
+def _text_prompt(value: object) -> str:
+    if value is None:
+        raise InvalidParameter(_NO_PROMPT)
+    if not isinstance(value, str):
+        raise InvalidParameter(_NOT_A_STRING)
+    if not value:
+        raise InvalidParameter('Length of "prompt" must be greater than 0')
+    return value
+
+
+def _messages(value: object) -> tuple[Message, ...]:
+    if not isinstance(value, list) or not value:
+        raise InvalidParameter(_BAD_MESSAGE)
+    return tuple(_message(entry) for entry in value)
+
+
+def _message(value: object) -> Message:
+    if not isinstance(value, dict):
+        raise InvalidParameter(_BAD_MESSAGE)
+    role = value.get("role")
+    if role == "tool" or value.get("tool_calls"):
+        raise InvalidParameter(_NO_TOOLS)
+    if not isinstance(role, str) or role not in _ROLES:
+        raise InvalidParameter(_BAD_MESSAGE)
+    content = _content(value.get("content"))
+    if not content:
+        raise InvalidParameter(_BAD_MESSAGE)
+    return Message(role, content)
+
+
+def _content(value: object) -> str:
+    """The text of a string or of a list of text parts."""
+    if value is None:
+        raise InvalidParameter("The content field is a required field.")
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise InvalidParameter(_NOT_A_STRING)
+    return "".join(_part(part) for part in value)
+
+
+def _part(value: object) -> str:
+    text = value.get("text") if isinstance(value, dict) and value.get("type", "text") == "text" else None
+    if not isinstance(text, str):
+        raise InvalidParameter(
+            'Content parts must be of the form {"type": "text", "text": "..."}: only text is supported.'
+        )
+    return text
+
+
+def _history(value: object, prompt: object) -> tuple[Message, ...]:
+    """The deprecated form: pairs of user and bot turns, then the prompt as the open question.
+
+    Without a prompt the last pair must lack its bot turn.
+    """
+    if not isinstance(value, list):
+        raise InvalidParameter('"history" must be a list.')
+    turns = [turn for pair in value for turn in _pair(pair)]
+    if prompt is not None:
+        turns.append(Message("user", _text_prompt(prompt)))
+    if turns[-1].role != "user":
+        raise InvalidParameter(_NO_PROMPT)
+    return tuple(turns)
+
+
+def _pair(value: object) -> list[Message]:
+    user, bot = (value.get("user"), value.get("bot")) if isinstance(value, dict) else (None, None)
+    if not isinstance(user, str) or not user or not isinstance(bot, str | None):
+        raise InvalidParameter('Each entry of "history" must be of the form {"user": "...", "bot": "..."}.')
+    return [Message("user", user), *([Message("assistant", bot)] if bot else [])]

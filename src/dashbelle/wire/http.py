@@ -1,0 +1,151 @@
+"""POST .../text-generation/generation: one call over HTTP, answered as JSON or as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from starlette.datastructures import Headers
+
+from dashbelle.errors import AsyncNotSupported, InvalidParameter
+from dashbelle.vocabulary import Call, Caller, Delta, Usage
+from dashbelle.wire.bodies import GenerationRequest, parse_generation
+from dashbelle.wire.dashscope import HEARTBEAT, Answer, Events, ReplyForm, encode_answer
+from dashbelle.wire.exchange import Exchange, Field
+from dashbelle.wire.json_text import decode
+from dashbelle.wire.liveness import Heartbeat, QuitWhen
+
+_LARGE_BODY_BYTES = 1024 * 1024
+"""From here on a body is parsed in a thread, so that streams go on meanwhile."""
+_WORKSPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class CallStream(Protocol):
+    """An open call: pipeline.Stream, as the wire sees it."""
+
+    @property
+    def served_by(self) -> str:
+        """The model that really answers."""
+        ...
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all choices so far, the newest delta included."""
+        ...
+
+    def usage_of(self, index: int) -> Usage:
+        """The same for one choice."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[Delta]:
+        """Deltas, the last of each choice with `finish`; raises errors.Failed when the call ends badly."""
+        ...
+
+    async def __anext__(self) -> Delta:
+        """The next delta; whole texts that piled up come as one."""
+        ...
+
+
+class CallPipeline(Protocol):
+    """pipeline.Pipeline, as the wire sees it."""
+
+    async def identify(self, secret: str | None) -> Caller:
+        """Whose key this is. Raises InvalidApiKey."""
+        ...
+
+    def open(self, call: Call) -> AbstractAsyncContextManager[CallStream]:
+        """Admit and run `call`. Raises errors.Refused on entry."""
+        ...
+
+
+class Generation:
+    """The endpoint. Order of checks: key, headers, body, model, input, parameters, then the pipeline's own."""
+
+    def __init__(self, pipeline: CallPipeline) -> None:
+        self._pipeline = pipeline
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer one POST. Raises DashbelleError; returns early if the client has left."""
+        caller = await self._pipeline.identify(exchange.bearer())
+        exchange.key_name = caller.key_name
+        check_headers(exchange.headers)
+        request = await _read(exchange)
+        call = Call(
+            request_id=exchange.request_id,
+            caller=caller,
+            model=request.model,
+            prompt=request.prompt,
+            sampling=request.parameters.sampling,
+            workspace=workspace(exchange.headers),
+        )
+        reply = self._events if wants_events(exchange.headers) else self._whole
+        # Around everything that may take long: a leaving client frees its place in every phase.
+        async with QuitWhen(exchange.client_left):
+            await reply(exchange, call, request.parameters.form)
+
+    async def _whole(self, exchange: Exchange, call: Call, form: ReplyForm) -> None:
+        answer = Answer(form)
+        async with self._pipeline.open(call) as stream:
+            async for delta in stream:
+                answer.add(delta)
+            body = encode_answer(answer, stream.usage, call.request_id)
+            fields = _served_by(stream, call)
+        await exchange.answer(200, body, fields)
+
+    async def _events(self, exchange: Exchange, call: Call, form: ReplyForm) -> None:
+        events = Events(call.request_id, form)
+        async with self._pipeline.open(call) as stream:
+            # The first delta comes before the head, so that an early error is still a status.
+            first = await anext(stream)
+            await exchange.begin_events(events.error, _served_by(stream, call))
+            await exchange.send_event(events.result(first, stream.usage_of(first.index)))
+            async with Heartbeat(exchange, HEARTBEAT):
+                async for delta in stream:
+                    await exchange.send_event(events.result(delta, stream.usage_of(delta.index)))
+        await exchange.end_events()
+
+
+async def _read(exchange: Exchange) -> GenerationRequest:
+    body = await exchange.read_body()
+    if len(body) > _LARGE_BODY_BYTES:
+        return await asyncio.to_thread(_parse, body)
+    return _parse(body)
+
+
+def _parse(body: bytes) -> GenerationRequest:
+    return parse_generation(decode(body))
+
+
+def _served_by(stream: CallStream, call: Call) -> list[Field]:
+    """Says so when another model answers than the one that was asked for."""
+    return [] if stream.served_by == call.model else [(b"x-dashbelle-served-by", stream.served_by.encode())]
+
+
+def check_headers(headers: Headers) -> None:
+    """Refuse what this route cannot do. Raises AsyncNotSupported, InvalidParameter."""
+    if _enabled(headers, "x-dashscope-async"):
+        raise AsyncNotSupported
+    if "x-dashscope-encryptionkey" in headers:
+        raise InvalidParameter("Encrypted requests are not supported.")
+    media_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    # Strict, because a browser sends text/plain across sites without asking.
+    if media_type != "application/json":
+        raise InvalidParameter("Content-Type must be application/json.")
+
+
+def wants_events(headers: Headers) -> bool:
+    """Either of two headers asks for server-sent events."""
+    return _enabled(headers, "x-dashscope-sse") or "text/event-stream" in headers.get("accept", "").lower()
+
+
+def workspace(headers: Headers) -> str | None:
+    """The caller's workspace, if it looks like one."""
+    name = headers.get("x-dashscope-workspace", "")
+    return name if _WORKSPACE.fullmatch(name) else None
+
+
+def _enabled(headers: Headers, name: str) -> bool:
+    return headers.get(name, "").strip().lower() == "enable"

@@ -1,0 +1,38 @@
+"""The app learns that its client left: in every phase, by FIN, RST or half-close, with requests queued behind."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+
+import pytest
+from front_peer import GET_OK, Peer, get, post, wait_until_gone
+
+PHASES = ("queued", "whole", "stream", "silent")
+BEHIND = {
+    "alone": b"",
+    "a GET behind": GET_OK,
+    "60 GETs behind": GET_OK * 60,
+    "a 300 KB body behind": post("/see", b"x" * 300_000),
+    "garbage behind": b"\x00\x01\x02",
+}
+WAYS = {"close": Peer.close, "reset": Peer.reset, "half-close": Peer.half_close}
+_numbers = itertools.count()
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
+@pytest.mark.parametrize("phase", PHASES)
+def test_the_app_is_told_that_its_client_left(
+    front: int, phase: str, behind: bytes, way: Callable[[Peer], object]
+) -> None:
+    name = f"hangup-{next(_numbers)}"
+    with Peer(front) as peer:
+        peer.send(get(f"/{phase}?name={name}"))
+        if phase in {"stream", "silent"}:
+            peer.receive()
+        peer.send(behind)
+        time.sleep(0.02)
+        way(peer)
+        assert wait_until_gone(front, name) == phase
