@@ -10,9 +10,16 @@ from structlog.typing import Processor
 
 
 def configure(log_format: str, level: str) -> None:
-    """Set up structlog and route what libraries log (from warnings up) through it. `log_format`: auto, pretty, json."""
+    """Set up structlog and route what libraries log (from warnings up) through it. `log_format`: auto, pretty, json.
+
+    Tracebacks are plain: the richer kind prints local variables, prompts and keys among them.
+    """
     pretty = log_format == "pretty" or (log_format == "auto" and sys.stderr.isatty())
-    renderer: Processor = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if pretty
+        else structlog.processors.JSONRenderer()
+    )
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

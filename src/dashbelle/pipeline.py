@@ -71,7 +71,7 @@ class Stream:
             self._news.set()
 
     def abort(self, error: DashbelleError) -> None:
-        """End the call with `error` at the next step of the iteration; the first error wins."""
+        """End the call with `error`, after the text that is there already; the first error wins."""
         self._error = self._error or error
         self._news.set()
 
@@ -82,11 +82,11 @@ class Stream:
         while True:
             if self._unfinished == 0:
                 raise StopAsyncIteration
-            if self._error is not None:
-                raise self._error
             delta = self._take()
             if delta is not None:
                 break
+            if self._error is not None:
+                raise self._error
             self._news.clear()
             await self._news.wait()
         self._tally.note(delta)

@@ -8,6 +8,11 @@ from typing import TypeVar
 from dashbelle.errors import InputTooLong, InvalidParameter
 from dashbelle.vocabulary import AdmittedPrompt, Defaults, Sampling, Stops
 
+LEAST_TEMPERATURE = 1e-4
+"""Beneath it a distribution is one token anyway, and single-precision arithmetic divides by nearly nothing."""
+PENALTY_BOUNDS = (0.01, 100.0)
+"""The protocol allows any repetition penalty above 0; beyond these nothing changes but the risk of overflow."""
+
 _Value = TypeVar("_Value", int, float)
 
 
@@ -44,17 +49,23 @@ def fit(
     return AdmittedPrompt(
         token_ids=tuple(token_ids),
         max_tokens=min(_or(sampling.max_tokens, defaults.max_tokens), room),
-        temperature=_or(sampling.temperature, defaults.temperature),
+        temperature=_sane_temperature(_or(sampling.temperature, defaults.temperature)),
         top_p=_or(sampling.top_p, defaults.top_p),
         top_k=_or(sampling.top_k, defaults.top_k),
         seed=_or(sampling.seed, seed),
-        repetition_penalty=_or(sampling.repetition_penalty, defaults.repetition_penalty),
+        repetition_penalty=min(
+            max(_or(sampling.repetition_penalty, defaults.repetition_penalty), PENALTY_BOUNDS[0]), PENALTY_BOUNDS[1]
+        ),
         presence_penalty=_or(sampling.presence_penalty, 0.0),
         stops=Stops(
             texts=(*sampling.stops.texts, *template_stops.texts),
             token_ids=(*sampling.stops.token_ids, *template_stops.token_ids),
         ),
     )
+
+
+def _sane_temperature(value: float) -> float:
+    return value if value == 0.0 else max(value, LEAST_TEMPERATURE)
 
 
 def _or(value: _Value | None, default: _Value) -> _Value:

@@ -83,11 +83,10 @@ class OpenVinoBackend:
     def _config(self, command: Add) -> Any:  # noqa: ANN401 - the library is untyped
         config = openvino_genai.GenerationConfig()
         config.max_new_tokens = command.max_tokens
-        if command.eos_token_ids:
-            config.set_eos_token_id(command.eos_token_ids[0])  # without it the library finds -1 among the stop ids
-            config.stop_token_ids = set(command.eos_token_ids)
-        else:
-            config.ignore_eos = True
+        # Without an end token of its own the library finds -1 among the stop ids and refuses the request.
+        config.set_eos_token_id(command.eos_token_ids[0] if command.eos_token_ids else 0)
+        config.stop_token_ids = {config.eos_token_id, *command.eos_token_ids}
+        config.ignore_eos = not command.eos_token_ids
         config.repetition_penalty = command.repetition_penalty
         config.presence_penalty = command.presence_penalty
         config.do_sample = not command.greedy

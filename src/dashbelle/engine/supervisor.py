@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import signal
 import socket
 import sys
@@ -22,7 +23,7 @@ from dashbelle.engine import frames
 from dashbelle.errors import EngineDied, EngineFailed, EngineStalled, ModelUnavailable
 
 WORKER = (sys.executable, "-m", "dashbelle.engine.worker_main")
-PING_S = 2.0
+PINGS_PER_STALL = 5
 LOAD_LIMIT_S = 1800.0
 """A 13B model reads and repacks for minutes; a start that takes longer than this is given up."""
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 30.0
@@ -83,8 +84,9 @@ class Supervisor:
         self._numbers = itertools.count(1)
         self._answers: dict[int, Answer] = {}
         self._writer: asyncio.StreamWriter | None = None
-        self._ready = asyncio.Event()
+        self._ready = False
         self._broken: str | None = None
+        self._news = asyncio.Event()
         self._seen = time.monotonic()
         self._steps_s: deque[float] = deque([0.0], maxlen=256)
         self._longest_s = 0.0
@@ -101,10 +103,10 @@ class Supervisor:
 
         The call's number is set here. Raises ModelUnavailable while the weights cannot be loaded.
         """
-        if self._broken is not None:
-            raise ModelUnavailable(retry_after_s=round(LAST_BACKOFF_S))
-        while not self._ready.is_set():  # once more if the process has died between the news and our turn
-            await self._ready.wait()
+        while not self._ready:  # once more if the process has died between the news and our turn
+            if self._broken is not None:
+                raise ModelUnavailable(retry_after_s=round(LAST_BACKOFF_S))
+            await self._changed()
         number, answer = next(self._numbers), Answer()
         self._answers[number] = answer
         try:
@@ -119,10 +121,10 @@ class Supervisor:
         """Why this engine cannot serve at the moment: starting, broken, or silent for half of what is patience."""
         if self._task is None or self._task.done():
             return "the engine is not running"
-        if not self._ready.is_set():
+        if not self._ready:
             return self._broken or "the engine is starting"
         silent_s = time.monotonic() - self._seen
-        if silent_s > max(self._patience_s() / 2, 2 * PING_S):
+        if silent_s > self._patience_s() / 2:
             return f"the engine made no progress for {silent_s:.0f} s"
         return None
 
@@ -133,6 +135,14 @@ class Supervisor:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+
+    async def _changed(self) -> None:
+        """Wait until the process has become ready or was found broken."""
+        await self._news.wait()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
 
     def _send(self, command: frames.Command) -> None:
         """Commands are small and the process reads them in a thread of its own: no need to wait for the socket."""
@@ -156,6 +166,7 @@ class Supervisor:
             failures = 0 if was_ready else failures + 1
             if failures >= GIVE_UP_AFTER:
                 self._broken = self._broken or "the engine does not start, see the log"
+                self._tell()
             await asyncio.sleep(min(FIRST_BACKOFF_S * 4**failures, LAST_BACKOFF_S))
             self.restarts += 1
 
@@ -178,9 +189,9 @@ class Supervisor:
         tasks = [asyncio.create_task(_log_lines(process)), asyncio.create_task(self._watch(process))]
         try:
             await self._receive(reader)
-            return self._ready.is_set()
+            return self._ready
         finally:
-            self._ready.clear()
+            self._ready = False
             for task in tasks:
                 task.cancel()
             self._writer.close()
@@ -200,10 +211,10 @@ class Supervisor:
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         """Ask the engine for a sign of life and end it when it was silent for too long."""
         while True:
-            await asyncio.sleep(PING_S)
+            await asyncio.sleep(self._stall_s / PINGS_PER_STALL)
             self._send(frames.Ping())
             silent_s = time.monotonic() - self._seen
-            if silent_s > (self._patience_s() if self._ready.is_set() else LOAD_LIMIT_S):
+            if silent_s > (self._patience_s() if self._ready else LOAD_LIMIT_S):
                 log.error("engine.stalled", silent_s=round(silent_s, 1), calls=len(self._answers))
                 self._stalled = True
                 _kill(process)
@@ -219,10 +230,12 @@ class Supervisor:
             case frames.Ready(load_s, warm_up_s, longest_step_s):
                 self._longest_s = longest_step_s
                 self._broken = None
-                self._ready.set()
+                self._ready = True
+                self._tell()
                 log.info("engine.ready", pid=self.pid, load_s=round(load_s, 2), warm_up_s=round(warm_up_s, 2))
             case frames.Broken(reason):
                 self._broken = "the model cannot be loaded, see the log"
+                self._tell()
                 log.error("engine.broken", reason=reason)
 
     def _deal(self, piece: frames.Piece) -> None:
@@ -236,8 +249,10 @@ class Supervisor:
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGKILL)
+    """Not `process.kill`: that polls first, and so takes the exit code away from the event loop's own watcher."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
 
 
 async def _log_lines(process: asyncio.subprocess.Process) -> None:

@@ -143,8 +143,9 @@ class Ledger:
     Every method raises StoreUnavailable.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, chunk: int = CHUNK) -> None:
         self._store = store
+        self._chunk = chunk
 
     async def reserve(self, reservation: Reservation) -> None:
         """Write it; durable once this returns."""
@@ -178,12 +179,12 @@ class Ledger:
 
     async def receipts(self, since: datetime | None = None, until: datetime | None = None) -> AsyncIterator[Receipt]:
         """Every settled call of the period, oldest end first, fetched in chunks."""
-        query = _receipts.where(*_period(since, until)).order_by(*_order).limit(CHUNK)
+        query = _receipts.where(*_period(since, until)).order_by(*_order).limit(self._chunk)
         chunk = await self._fetch(query)
         while chunk:
             for receipt in chunk:
                 yield receipt
-            if len(chunk) < CHUNK:
+            if len(chunk) < self._chunk:
                 return
             last = chunk[-1]
             behind = tuple_(*_order) > tuple_(literal(last.ended_at, UtcTime), literal(last.request_id))

@@ -96,7 +96,6 @@ class GuardedHttp(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The server drains: the running response ends, nothing begins behind it."""
-        self.pipeline.clear()
         if self._running is None:
             self.close()
         else:
@@ -130,7 +129,6 @@ class GuardedHttp(HttpToolsProtocol):
         if running is not None and not (is_body and running is self.cycle):
             self._is_deaf = True
             running.keep_alive = False
-            self.pipeline.clear()
             return
         self._lose_client()  # its body is broken, the app can do no more for it
         if not (is_body and self.cycle.response_started):
@@ -180,8 +178,6 @@ class GuardedHttp(HttpToolsProtocol):
         return Head(self.parser.get_method(), self.parser.get_http_version(), self.url, self.headers)
 
     def on_message_begin(self) -> None:
-        if self.cycle is not None and not self.cycle.keep_alive:
-            raise MalformedRequest("Nothing may follow the last request of a connection.")
         self._intake.begin()
         super().on_message_begin()
 

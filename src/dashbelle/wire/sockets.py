@@ -73,7 +73,7 @@ class WriteWatch:
 def pending_bytes(transport: asyncio.Transport) -> int:
     """What was written and not yet taken by the peer's kernel; elsewhere than on Linux, not yet by ours.
 
-    The transport's own count moves only when a third of the kernel's buffer (MBs) is free: too coarse for a slow reader.
+    The transport's own count moves only when a third of the kernel's buffer (MBs) is free, too coarse for slow readers.
     """
     unacknowledged = bytearray(4)
     peer = transport.get_extra_info("socket")

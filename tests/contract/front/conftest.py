@@ -25,8 +25,8 @@ def front(patient: int) -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def hurried() -> Iterator[int]:
-    """The port of a server whose deadlines are short."""
-    limits = {"head_s": 0.6, "body_stall_s": 0.6, "body_total_s": 1.5, "write_stall_s": 1.0}
-    with serve(**limits, linger_s=0.3, sweep_s=0.1) as served:
+    """The port of a server whose deadlines are short, and that takes little input ahead."""
+    limits = {"head_s": 0.5, "body_stall_s": 0.5, "body_total_s": 1.2, "write_stall_s": 0.8}
+    with serve(**limits, linger_s=0.3, sweep_s=0.1, ahead_bytes=2000) as served:
         yield served.port
         assert ask(served.port, GET_OK).json == {"ok": True}

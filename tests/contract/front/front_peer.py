@@ -107,6 +107,14 @@ class Peer:
                 return sent
         return times
 
+    def send_until_blocked(self, data: bytes, times: int) -> int:
+        """Send `data` again and again until the server reads no more; how often it was taken."""
+        self._socket.settimeout(0.3)
+        try:
+            return self.send_until_refused(data, times)
+        finally:
+            self._socket.settimeout(10)
+
     def half_close(self) -> Self:
         self._socket.shutdown(socket.SHUT_WR)
         return self

@@ -45,6 +45,11 @@ class Exchange:
             if not message["more_body"]:
                 return body
 
+    async def hang_up(self) -> None:
+        """Returns when the client left."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
     async def start(self, status: int = 200, **fields: str) -> None:
         headers = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
@@ -152,13 +157,20 @@ class App:
 
         await self._watched(exchange, "flood", work())
 
+    async def blind(self, exchange: Exchange) -> None:
+        """The same, by an app that learns of its client only by sending."""
+        await exchange.start(content_type="text/event-stream")
+        for _ in range(FLOOD_BYTES // 65536):
+            await exchange.send(b"x" * 65536, more=True)
+        self.gone[exchange.query.get("name", "")] = "blind"
+
     async def _watched(self, exchange: Exchange, phase: str, work: Coroutine[None, None, None]) -> None:
         """Read the body, then work until done or until the client leaves."""
         if await exchange.read() is None:
             work.close()
             return
         worker = asyncio.ensure_future(work)
-        watcher = asyncio.ensure_future(exchange.receive())
+        watcher = asyncio.ensure_future(exchange.hang_up())
         await asyncio.wait({worker, watcher}, return_when=asyncio.FIRST_COMPLETED)
         if not worker.done():
             self.gone[exchange.query.get("name", "")] = phase

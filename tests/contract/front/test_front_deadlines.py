@@ -61,7 +61,7 @@ def test_a_body_that_drips_is_answered_408_when_its_whole_time_is_over(hurried: 
         peer.send(chunked("/see", b"" if piece.endswith(b"\n") else b"1;"))
         drip(peer, piece if piece.endswith(b"\n") else b"a", 0.2)
         assert_refusal(peer.answer(), 408, "RequestTimeOut")
-    assert time.monotonic() - begun > 1.4
+    assert time.monotonic() - begun > 1.1
 
 
 def test_a_chunk_that_announces_two_to_the_63_is_answered_408(hurried: int) -> None:
@@ -85,7 +85,7 @@ def test_an_idle_kept_connection_outlives_the_head_deadline(hurried: int) -> Non
 
 def test_a_response_may_take_longer_than_every_request_deadline(hurried: int) -> None:
     with Peer(hurried) as peer:
-        assert peer.send(post("/whole?s=2.2", b"x")).answer().status == 200
+        assert peer.send(post("/whole?s=1.6", b"x")).answer().status == 200
 
 
 def test_a_body_whose_answer_is_already_out_is_closed_without_a_second_answer(hurried: int) -> None:
@@ -103,7 +103,7 @@ def test_a_client_that_never_reads_is_aborted_and_the_app_is_told(hurried: int) 
 def test_a_slow_reader_is_not_taken_for_one_that_never_reads(hurried: int) -> None:
     with Peer(hurried, receive_buffer=65536) as peer:
         peer.send(get("/flood?name=slow"))
-        deadline = time.monotonic() + 2.5
+        deadline = time.monotonic() + 2.0
         while time.monotonic() < deadline:
             assert peer.receive_raw(8192)
             time.sleep(0.05)

@@ -15,6 +15,7 @@ def test_a_drain_ends_running_responses_whole_and_takes_nothing_new() -> None:
         assert idle.send(GET_OK).answer().status == 200
         running.send(get("/stream?n=16&gap=0.05") + get("/queued"))
         running.receive()
+        begun = time.monotonic()
         served.process.send_signal(signal.SIGTERM)
         assert idle.is_closed_within(1)
         with pytest.raises(ConnectionError):
@@ -23,6 +24,7 @@ def test_a_drain_ends_running_responses_whole_and_takes_nothing_new() -> None:
         assert answer.is_whole
         assert answer.body == b"data:x\n\n" * 16
         assert served.process.wait(5) == 0
+        assert time.monotonic() - begun < 4
 
 
 def test_a_drain_is_not_held_up_by_a_client_that_only_lingers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import select
 import time
 from collections.abc import Callable
 
@@ -36,3 +37,24 @@ def test_the_app_is_told_that_its_client_left(
         time.sleep(0.02)
         way(peer)
         assert wait_until_gone(front, name) == phase
+
+
+@pytest.mark.skipif(not hasattr(select, "POLLRDHUP"), reason="only Linux shows a hang-up behind unread input")
+@pytest.mark.parametrize("behind", [GET_OK * 60, b"\x00" * 20_000], ids=["requests", "garbage"])
+def test_the_app_is_told_also_when_no_more_input_is_taken(hurried: int, behind: bytes) -> None:
+    name = f"paused-{next(_numbers)}"
+    with Peer(hurried) as peer:
+        peer.send(get(f"/queued?name={name}"))
+        for _ in range(3):
+            time.sleep(0.02)
+            peer.send(behind)
+        peer.close()
+        assert wait_until_gone(hurried, name) == "queued"
+
+
+def test_an_app_that_waits_to_send_is_let_go(front: int) -> None:
+    with Peer(front, receive_buffer=4096) as peer:
+        peer.send(get("/blind?name=blind"))
+        time.sleep(0.2)
+        peer.half_close()
+        assert wait_until_gone(front, "blind") == "blind"

@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from dashbelle.metering import ledger as ledger_module
 from dashbelle.metering.ledger import By, Ledger, Reservation, Settlement, Sum
 from dashbelle.store import Store
 from dashbelle.vocabulary import EndReason, Receipt
@@ -110,13 +109,14 @@ async def test_what_a_dead_process_left_is_settled_as_crashed_once(ledger: Ledge
         assert (receipt.end_reason, receipt.ended_at) == (EndReason.CRASHED, later)
 
 
-async def test_receipts_come_oldest_end_first_across_chunks(ledger: Ledger) -> None:
-    total = 2 * ledger_module.CHUNK + 1
-    for number in range(total):  # every ten share a moment, so that a chunk's edge falls within one
-        await settled(ledger, f"r{number:05}", NOON + timedelta(seconds=number // 10))
-    expected = [f"r{number:05}" for number in range(total)]
+@pytest.mark.parametrize("total", [0, 9, 10, 11, 20, 25])
+async def test_receipts_come_oldest_end_first_across_chunks(store: Store, total: int) -> None:
+    ledger = Ledger(store, chunk=10)
+    for number in reversed(range(total)):  # every four share a moment, so that a chunk's edge falls within one
+        await settled(ledger, f"r{number:02}", NOON + timedelta(seconds=number // 4))
+    expected = [f"r{number:02}" for number in range(total)]
     assert await ids(ledger.receipts()) == expected
-    assert [receipt.request_id for receipt in await ledger.newest(3)] == expected[:-4:-1]
+    assert [receipt.request_id for receipt in await ledger.newest(3)] == expected[::-1][:3]
 
 
 async def test_a_period_begins_with_since_and_ends_before_until(ledger: Ledger) -> None:

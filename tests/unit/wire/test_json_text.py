@@ -76,6 +76,7 @@ def test_what_is_no_strict_json_is_refused(text: bytes) -> None:
 
 def test_depth_is_bounded_exactly() -> None:
     assert decode(nested(MAX_DEPTH)) is not None
+    assert decode(b"[" + nested(MAX_DEPTH - 1) + b",[]]") is not None
     with pytest.raises(InvalidParameter):
         decode(nested(MAX_DEPTH + 1))
     with pytest.raises(InvalidParameter):
@@ -86,6 +87,8 @@ def test_brackets_within_strings_are_no_depth_and_cannot_hide_any() -> None:
     many = b"[" * 100 + b'"' + rb"\\\"]]]]" * 100 + b'"' + b"]" * 100
     with pytest.raises(InvalidParameter):
         decode(many)
+    with pytest.raises(InvalidParameter):
+        decode(rb'["\\",' + nested(100) + b"]")
     assert decode(b'["' + rb"\\\"[[[[" * 100 + b'"]') == ['\\"[[[[' * 100]
 
 

@@ -109,6 +109,7 @@ def test_values_in_range_reach_sampling(name: str, value: object, field: str, pa
         ("stop", [[1], ["a"]], STOP),
         ("stop", [[[1]]], STOP),
         ("stop", [True], STOP),
+        ("stop", [[True]], STOP),
         ("stop", [1.5], STOP),
         ("stop", [None], STOP),
         ("stop", "", STOP_LENGTH),

@@ -1,0 +1,44 @@
+"""Virtual environments with one release of the official SDK each, made once under .venvs; two cannot share one.
+
+A release is locked anew by: echo dashscope==1.25.0 | uv pip compile - --universal --python-version 3.11
+--generate-hashes --only-binary :all: --no-emit-index-url --no-emit-find-links --no-header --no-annotate
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+VERSIONS = ("1.10.0", "1.25.0", "2.0.2")
+"""BELLE's days, the last of the 1.x line, and the one with a second surface."""
+
+_TESTS = Path(__file__).parent
+_REQUIREMENTS = _TESTS / "contract" / "sdk" / "requirements"
+_FOLDER = _TESTS.parent / ".venvs"
+
+
+def sdk_python(version: str) -> Path:
+    """The interpreter beside `dashscope` of this release; the first call takes seconds and needs a package index."""
+    requirements = _REQUIREMENTS / f"{version}.txt"
+    folder = _FOLDER / f"dashscope-{version}"
+    python, stamp = folder / "bin" / "python", folder / "made-from"
+    wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
+    _FOLDER.mkdir(exist_ok=True)
+    with (_FOLDER / f"dashscope-{version}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stamp.exists() or stamp.read_text() != wanted:
+            _run(sys.executable, "-m", "venv", "--clear", str(folder))
+            _run(str(python), *_INSTALL, "-r", str(requirements))
+            stamp.write_text(wanted)
+    return python
+
+
+_INSTALL = ("-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:")
+
+
+def _run(*command: str) -> None:
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
