@@ -17,7 +17,7 @@ import structlog
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
-from dashbelle.admission.keys import Keys, PepperUnusable, load_pepper
+from dashbelle.admission.keys import PEPPER, Keys, PepperUnusable, load_pepper
 from dashbelle.admission.queue import WaitingLine
 from dashbelle.engine.catalog import Catalog, Served
 from dashbelle.engine.echo import EchoEngine
@@ -70,19 +70,24 @@ async def running(settings: Settings) -> AsyncGenerator[Service, None]:
         _make_home(settings.home)
         stack.enter_context(_alone_in(settings.home))
         catalog = await _catalog(settings, stack)  # first: engines take seconds to start
+        had_pepper = (settings.home / PEPPER).exists()
         try:
             store = await stack.enter_async_context(await asyncio.to_thread(Store.open, settings.database))
             keys = Keys(store, load_pepper(settings.home))
             ledger = Ledger(store)
             lost = await ledger.settle_crashed(datetime.now(UTC))
-            first_key = None if await keys.list() else await keys.create(FIRST_KEY)
+            known = await keys.list()
+            first_key = None if known else await keys.create(FIRST_KEY)
         except (StoreUnavailable, PepperUnusable) as error:
             raise CannotStart(str(error)) from None
         if lost:
             log.warning("ledger.settled_crashed", calls=lost)
+        if known and not had_pepper:
+            log.error("keys.void", reason=f"{PEPPER} was missing and is new: no earlier key works; restore it")
         metrics = Metrics()
         lines = _lines(settings, catalog, metrics)
         meter = Meter(ledger, clock=time.monotonic, now=lambda: datetime.now(UTC), log=log, on_settled=metrics.settled)
+        stack.push_async_callback(_write_pending, meter)
         pipeline = Pipeline(keys, catalog, lines, meter, timeout_s=settings.request_timeout_s)
         asgi = routes.build(
             pipeline,
@@ -92,6 +97,14 @@ async def running(settings: Settings) -> AsyncGenerator[Service, None]:
             limits=ExchangeLimits(max_body_bytes=settings.max_body_bytes),
         )
         yield Service(asgi, pipeline, catalog, keys, first_key)
+
+
+async def _write_pending(meter: Meter) -> None:
+    """The last chance of settlements that the ledger could not take when their calls ended."""
+    try:
+        await meter.retry_pending()
+    except StoreUnavailable as error:
+        log.error("settlements_lost", calls=meter.pending, reason=str(error))
 
 
 def _make_home(home: Path) -> None:

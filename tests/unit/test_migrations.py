@@ -17,6 +17,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, create_engine
 
+import dashbelle
 from dashbelle import migrations
 from dashbelle.admission import keys
 from dashbelle.metering import ledger
@@ -94,7 +95,14 @@ def test_a_newer_database_is_refused_in_one_line(path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_with_a_percent_sign_can_hold_the_database(tmp_path: Path) -> None:
-    path = tmp_path / "100%s" / "dashbelle.db"
-    open_and_close(path)
-    assert path.exists()
+def test_the_migrations_run_wherever_the_package_is_installed(tmp_path: Path) -> None:
+    site = tmp_path / "100%s"
+    site.mkdir()
+    (site / "dashbelle").symlink_to(Path(dashbelle.__file__).parent)
+    script = (
+        "import asyncio, sys, dashbelle; from dashbelle.store import Store; "
+        "asyncio.run(Store.open(sys.argv[1]).close()); print(dashbelle.__file__)"
+    )
+    command = [sys.executable, "-c", script, f"sqlite:///{site}/dashbelle.db"]
+    ended = subprocess.run(command, env={"PYTHONPATH": str(site)}, check=True, capture_output=True, text=True)
+    assert ended.stdout == f"{site}/dashbelle/__init__.py\n"

@@ -6,13 +6,14 @@ import asyncio
 import sqlite3
 import stat
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from threading import Event
 
 import pytest
 from sqlalchemy import Connection, event, select, text
-from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.exc import IntegrityError, OperationalError, StatementError
 
 from dashbelle.admission import keys
 from dashbelle.store import Store, StoreUnavailable, UtcTime
@@ -73,9 +74,8 @@ async def queued(store: Store, works: Sequence[Work]) -> Sequence[object]:
 
 async def test_what_transact_wrote_is_committed_when_it_returns(store: Store, path: Path) -> None:
     await store.transact(add("a"))
-    other = sqlite3.connect(path)
-    assert other.execute("SELECT name FROM keys").fetchall() == [("a",)]
-    other.close()
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT name FROM keys").fetchall() == [("a",)]
 
 
 async def test_transact_returns_what_the_work_returned(store: Store) -> None:
@@ -91,6 +91,21 @@ async def test_a_failing_work_undoes_its_own_changes_and_raises_its_own_error(st
         await store.transact(fail)
     await store.transact(add("c"))
     assert await store.read(names) == ["c"]
+
+
+async def test_an_error_does_not_show_what_was_to_be_written(store: Store) -> None:
+    await store.transact(add("canary"))
+    with pytest.raises(IntegrityError) as caught:
+        await store.transact(add("canary"))
+    assert "canary" not in str(caught.value)
+
+
+async def test_a_failure_of_the_database_is_told_in_one_line(store: Store) -> None:
+    def fail(_connection: Connection) -> None:
+        raise OperationalError("SELECT 1", None, OSError("connection lost\nat line 7"))
+
+    with pytest.raises(StoreUnavailable, match=r"\Athe database failed: connection lost\Z"):
+        await store.transact(fail)
 
 
 async def test_works_that_queue_up_are_committed_together(store: Store) -> None:
@@ -146,16 +161,15 @@ async def test_a_transaction_that_sqlite_ended_by_itself_is_not_called_durable(s
         await store.transact(lambda connection: connection.exec_driver_sql("ROLLBACK").close())
 
 
-async def test_the_work_of_a_caller_who_left_is_committed_all_the_same(store: Store) -> None:
+async def test_the_work_of_a_caller_who_left_is_committed_and_its_group_answered(store: Store) -> None:
     gate = Gate()
     held = await gate.close(store)
     leaver = asyncio.create_task(store.transact(add("a")))
     asyncio.get_running_loop().call_soon(leaver.cancel)
     with pytest.raises(asyncio.CancelledError):
         await leaver
-    await gate.open()
+    await asyncio.gather(store.transact(add("b")), gate.open())
     await held
-    await store.transact(add("b"))
     assert await store.read(names) == ["a", "b"]
 
 
@@ -163,10 +177,15 @@ async def test_close_commits_what_is_queued(path: Path) -> None:
     store = Store.open(f"sqlite:///{path}")
     gate = Gate()
     held = await gate.close(store)
-    await asyncio.gather(store.transact(add("a")), store.close(), gate.open())
+    callers = asyncio.gather(*(store.transact(add(f"k{number}")) for number in range(100)))
+    asyncio.get_running_loop().call_soon(callers.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await callers
+    await gate.open()
+    await store.close()
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT count(*) FROM keys").fetchall() == [(100,)]
     await held
-    async with Store.open(f"sqlite:///{path}") as again:
-        assert await again.read(names) == ["a"]
 
 
 async def test_a_closed_store_says_so_and_closes_twice(path: Path) -> None:

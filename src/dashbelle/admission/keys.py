@@ -33,6 +33,8 @@ from dashbelle.errors import InvalidApiKey
 from dashbelle.store import Store, UtcTime
 from dashbelle.vocabulary import Caller
 
+PEPPER = "pepper"
+"""The name of its file."""
 PEPPER_BYTES = 32
 PREFIX_CHARS = 6
 REMEMBERED_S = 0.5
@@ -187,7 +189,7 @@ class Keys:
 
 def load_pepper(home: Path) -> bytes:
     """The secret that the digests are keyed with: <home>/pepper, made on first use. Raises PepperUnusable."""
-    path = home / "pepper"
+    path = home / PEPPER
     try:
         if not path.exists():
             _make_pepper(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -39,6 +40,8 @@ def run(work: Coroutine[object, object, T]) -> T:
     except BrokenPipeError:
         raise  # typer ends the command quietly
     except OSError as error:
+        # What is still buffered would fail again at exit, with a trace (from the docs of Python's signal module).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         fail(f"cannot write the output: {error.strerror}", FAILED)
     return result
 

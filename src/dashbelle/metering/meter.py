@@ -126,8 +126,8 @@ class Meter:
         return outcome.cancelled
 
     async def _write(self, reservation: Reservation, settlement: Settlement) -> None:
-        if await self._ledger.settle(settlement):
-            self._on_settled(reservation, settlement)
+        await self._ledger.settle(settlement)
+        self._on_settled(reservation, settlement)
 
     def _keep(self, reservation: Reservation, settlement: Settlement, failure: BaseException) -> None:
         kept = len(self._pending) < self._pending_limit

@@ -22,8 +22,8 @@ def at_head(connection: Connection) -> bool:
 def upgrade(connection: Connection) -> None:
     """Run what is missing, in the transaction that `connection` is in. Raises NewerSchema."""
     from alembic import command  # noqa: PLC0415 - slow to import, and hardly ever needed
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415 - same
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - same
 
     config = Config(attributes={"connection": connection})
     # Config interpolates, and a folder's name may have a % in it.

@@ -27,7 +27,7 @@ def serve(**limits: float) -> Iterator[Served]:
     """A server with these limits instead of the usual ones; at its end it must not have logged a traceback."""
     command = [sys.executable, str(SERVER), json.dumps(limits)]
     with TemporaryFile() as log:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=None) as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as process:
             try:
                 assert process.stdout is not None
                 yield Served(int(process.stdout.readline()), process)

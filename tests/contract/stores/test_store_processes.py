@@ -8,6 +8,8 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 
+from sqlalchemy import create_engine, inspect
+
 from dashbelle.metering.ledger import Ledger
 from dashbelle.store import Store
 from dashbelle.vocabulary import EndReason, Receipt
@@ -79,6 +81,9 @@ def test_a_call_cut_by_kill_9_is_settled_as_crashed_exactly_once(url: str) -> No
 def test_a_migration_cut_by_kill_9_is_done_at_the_next_start(url: str) -> None:
     with start(MIGRATE_AND_DIE, url) as child:
         assert child.wait() == -signal.SIGKILL
+    engine = create_engine(url)
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()
     assert after_a_crash(url) == ([0, 0], [])
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import IO
 
 import pytest
 from command import Run, runner_of
@@ -151,11 +152,25 @@ def test_the_help_has_examples(run: Run) -> None:
     assert "dashbelle usage --since 7d" in run("--help").stdout
 
 
+def process_of(home: Path, *arguments: str, stdout: IO[str] | int) -> subprocess.Popen[bytes]:
+    """A real process: what it writes at its exit, only its parent sees."""
+    command = [sys.executable, "-c", "from dashbelle.cli import usage; usage.app()", *arguments]
+    environment = {"DASHBELLE_HOME": str(home)}
+    return subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, env=environment)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")
+def test_output_that_cannot_be_written_is_one_line_and_exit_code_1(home: Path) -> None:
+    fill(home, 1)
+    with Path("/dev/full").open("w") as full, process_of(home, "--json", stdout=full) as process:
+        assert process.stderr is not None
+        assert process.stderr.read() == b"dashbelle: cannot write the output: No space left on device\n"
+    assert process.returncode == 1
+
+
 def test_a_reader_that_leaves_is_met_with_silence(home: Path) -> None:
     fill(home, 600)  # more than a pipe holds
-    command = [sys.executable, "-c", "from dashbelle.cli import usage; usage.app()", "--json"]
-    environment = {"DASHBELLE_HOME": str(home)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+    with process_of(home, "--json", stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()

@@ -124,6 +124,7 @@ async def test_a_call_never_ends_before_it_starts_though_the_time_of_day_is_set_
 async def test_each_settlement_is_told_once(meter: Meter, told: Told) -> None:
     async with measure(meter, "a") as tally:
         await tally.settle(EndReason.LENGTH)
+        await tally.settle(EndReason.LENGTH)
     async with measure(meter, "b"):
         pass
     assert told.lines == [("smol", EndReason.LENGTH), ("smol", EndReason.CLIENT_GONE)]
