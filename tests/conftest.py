@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
-from running_server import RunningServer, make_home
-
-
-class StartServer(Protocol):
-    """Starts a server that is stopped when the test is over; settings are DASHBELLE_* by name."""
-
-    def __call__(
-        self, *options: str, home: Path | None = None, key: str = "", under: tuple[str, ...] = (), **settings: str
-    ) -> RunningServer:
-        """With a fresh home unless one is given."""
-        ...
+from running_server import RunningServer, StartServer, make_home
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +38,11 @@ def start_server(tmp_path: Path, engine_cache: Path) -> Iterator[StartServer]:
     started: list[RunningServer] = []
 
     def start(
-        *options: str, home: Path | None = None, key: str = "", under: tuple[str, ...] = (), **settings: str
+        *options: str,
+        home: Path | None = None,
+        key: str = "",
+        settings: Mapping[str, str] | None = None,
+        under: tuple[str, ...] = (),
     ) -> RunningServer:
         folder = home or make_home(tmp_path / f"server-{len(started)}", engine_cache)
         started.append(RunningServer(folder, *options, key=key, settings=settings, under=under))

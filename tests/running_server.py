@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import httpx2
 
@@ -133,6 +133,21 @@ class RunningServer:
         )
         assert finished.returncode == 0, finished.stderr
         return finished.stdout
+
+
+class StartServer(Protocol):
+    """Starts a server that is stopped when the test is over; the arguments are RunningServer's."""
+
+    def __call__(
+        self,
+        *options: str,
+        home: Path | None = None,
+        key: str = "",
+        settings: Mapping[str, str] | None = None,
+        under: tuple[str, ...] = (),
+    ) -> RunningServer:
+        """With a fresh home unless one is given."""
+        ...
 
 
 def make_home(folder: Path, engine_cache: Path) -> Path:

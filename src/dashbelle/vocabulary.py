@@ -77,8 +77,13 @@ class Sampling:
     max_tokens: int | None = None
     repetition_penalty: float | None = None
     presence_penalty: float | None = None
+    frequency_penalty: float | None = None
     stops: Stops = Stops()
     n: int = 1
+    logprobs: bool = False
+    """Whether each token of the answer comes with its probability."""
+    json_schema: str | None = None
+    """The answer must be JSON that this schema allows. The wire has bounded it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +114,33 @@ class AdmittedPrompt:
     repetition_penalty: float
     presence_penalty: float
     stops: Stops
+    frequency_penalty: float = 0.0
+    logprobs: bool = False
+    json_schema: str | None = None
 
     @property
     def greedy(self) -> bool:
         """Temperature 0 and top_k 1 both mean: always the likeliest token."""
         return self.temperature == 0.0 or self.top_k == 1
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedPrompt:
+    """A prompt as the model that answers would read it."""
+
+    served_by: str
+    token_ids: tuple[int, ...]
+    spellings: tuple[bytes, ...]
+    """What each token stands for; joined, the text that was tokenized. One may be a part of a character."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token of an answer and how likely the model found it, before any sampling rule, as a natural logarithm."""
+
+    piece: bytes
+    """What the token adds to the text; never empty, maybe a part of a character."""
+    logprob: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +155,8 @@ class Delta:
     finish: FinishReason | None = None
     index: int = 0
     """Which of the call's `n` choices this belongs to."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """The tokens whose texts end in `text`, if the call asked for them."""
 
 
 @dataclass(frozen=True, slots=True)

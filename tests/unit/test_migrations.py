@@ -22,6 +22,7 @@ from dashbelle import migrations
 from dashbelle.admission import keys
 from dashbelle.metering import ledger
 from dashbelle.store import Store, StoreUnavailable
+from dashbelle.uploads import shelf
 
 
 def open_and_close(path: Path) -> None:
@@ -53,7 +54,7 @@ def test_head_is_the_newest_of_the_versions() -> None:
 
 def test_the_migrations_make_what_the_code_expects(path: Path) -> None:
     expected = MetaData()
-    for metadata in (keys.metadata, ledger.metadata):
+    for metadata in (keys.metadata, ledger.metadata, shelf.metadata):
         for table in metadata.tables.values():
             table.to_metadata(expected)
     engine = create_engine(f"sqlite:///{path}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -31,9 +32,12 @@ from dashbelle.vocabulary import (
     AdmittedPrompt,
     Call,
     Caller,
+    ChatPrompt,
     Defaults,
     Delta,
     EndReason,
+    Message,
+    Prompt,
     Sampling,
     Stops,
     TextPrompt,
@@ -188,7 +192,7 @@ async def test_a_cancelled_caller_frees_slot_and_engine_and_is_settled() -> None
     engine = SilentEngine()
     house = House(engine)
     task = asyncio.create_task(house.ask())
-    await until(lambda: house.line.busy == 1)
+    await until(lambda: bool(house.pipeline._running))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -257,7 +261,7 @@ async def test_refusals_leave_no_row() -> None:
 async def test_a_full_line_refuses_without_a_row() -> None:
     house = House(SilentEngine(), slots=1, places=0)
     running = asyncio.create_task(house.ask())
-    await until(lambda: house.line.busy == 1)
+    await until(lambda: bool(house.pipeline._running))
     with pytest.raises(QueueFull):
         await house.ask()
     assert len(house.ledger.reservations) == 1
@@ -310,3 +314,40 @@ async def test_long_prompts_are_tokenized_beside_the_loop() -> None:
     deltas = await house.ask("x" * 20_000, Sampling(max_tokens=1))
     assert deltas[-1].finish == "length"
     assert house.ends == [(EndReason.LENGTH, 20_000, 1)]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        TextPrompt("Human:你好\n\nAssistant:"),
+        ChatPrompt((Message("system", "Be brief."), Message("user", "Hi 😀"))),
+        TextPrompt("x" * 20_000),
+    ],
+)
+async def test_a_tokenized_prompt_has_the_tokens_that_a_call_is_billed_for(prompt: Prompt) -> None:
+    house = House(EchoEngine())
+    call = replace(a_call(), prompt=prompt)
+    tokens = await house.pipeline.tokenize(call)
+    async with house.pipeline.open(call) as stream:
+        assert len(tokens.token_ids) == stream.usage.input_tokens
+    assert b"".join(tokens.spellings).decode() == BelleTemplate().render(prompt)
+
+
+async def test_tokenizing_leaves_no_row_and_takes_no_slot() -> None:
+    house = House(SilentEngine(), slots=1, places=0)
+    running = asyncio.create_task(house.ask())
+    await until(lambda: bool(house.pipeline._running))
+    tokens = await house.pipeline.tokenize(a_call("abc", model="belle"))
+    assert (tokens.served_by, tokens.token_ids) == ("echo", (97, 98, 99))
+    assert len(house.ledger.reservations) == 1
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_text_that_cannot_fit_is_not_tokenized() -> None:
+    house = House(EchoEngine(context_tokens=10))
+    assert len((await house.pipeline.tokenize(a_call("x" * 9))).token_ids) == 9
+    with pytest.raises(InputTooLong):
+        await house.pipeline.tokenize(a_call("x" * 10))
+    with pytest.raises(ModelNotFound):
+        await house.pipeline.tokenize(a_call(model="nobody"))

@@ -1,1 +1,1 @@
-"""May this call run? Keys, fit, the waiting line."""
+"""May this call run? Keys, fit, limits, the waiting line."""

@@ -61,6 +61,9 @@ def fit(
             texts=(*sampling.stops.texts, *template_stops.texts),
             token_ids=(*sampling.stops.token_ids, *template_stops.token_ids),
         ),
+        frequency_penalty=_or(sampling.frequency_penalty, 0.0),
+        logprobs=sampling.logprobs,
+        json_schema=sampling.json_schema,
     )
 
 

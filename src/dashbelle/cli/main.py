@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dashbelle.cli import keys, models, serve, settings, usage
+from dashbelle.cli import chat, doctor, keys, models, serve, settings, usage
 
 app = typer.Typer(
     name="dashbelle",
@@ -18,6 +18,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(serve.serve)
+app.command()(chat.chat)
+app.command()(doctor.doctor)
 app.add_typer(keys.app, name="keys")
 app.add_typer(usage.app, name="usage")
 app.add_typer(models.app, name="models")

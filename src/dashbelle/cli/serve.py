@@ -21,9 +21,14 @@ from dashbelle.models.presets import BELLE
 from dashbelle.settings import Settings
 from dashbelle.wire.front import GuardedHttp
 from dashbelle.wire.routes import GENERATION_PATH
+from dashbelle.wire.websocket_front import GuardedWebSocket
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
+PING_S = 20
+"""Between pings on a WebSocket."""
+PONG_S = 60
+"""For the pong. Long, because AioGeneration answers pings only while its caller waits for the next event."""
 AFTER_DRAIN_S = 5.0
 """For the last bytes of drained calls to leave, in seconds."""
 
@@ -101,7 +106,10 @@ def _config(service: Service, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         service.asgi,
         http=GuardedHttp,
-        ws="none",
+        ws=GuardedWebSocket,
+        ws_max_size=settings.max_body_bytes,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PONG_S,
         lifespan="off",
         access_log=False,
         log_config=None,

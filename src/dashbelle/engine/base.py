@@ -19,6 +19,10 @@ class Tokenizer(Protocol):
         """The bytes that a token adds to an answer: empty for special and unknown ids."""
         ...
 
+    def spelling(self, token_id: int) -> bytes:
+        """The bytes that a token stands for in a prompt: as `piece`, but a special token is spelt by its name."""
+        ...
+
     @property
     def longest_piece(self) -> int:
         """Bytes of the longest piece: no text has fewer tokens than its bytes divided by this."""
@@ -39,6 +43,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def follows_schemas(self) -> bool:
+        """Whether an answer can be held to a JSON schema; if not, no prompt with one arrives here."""
+        ...
+
+    @property
     def restarts(self) -> int:
         """How often what computes had to be started again."""
         ...
@@ -47,7 +56,7 @@ class Engine(Protocol):
         """Yield the answer as it is made; the last delta, and only it, has `finish`.
 
         Closing the generator cancels the computation. Tokens that became ready while nobody asked come merged
-        into one delta. Raises EngineFailed or one of its kind.
+        into one delta. Raises EngineFailed or one of its kind, or SchemaRefused.
         """
         ...
 

@@ -44,6 +44,11 @@ class Catalog:
             raise ModelNotFound(self.absent.get(name) or "The model does not exist or you do not have access to it.")
         return served
 
+    @property
+    def names(self) -> list[str]:
+        """Every name that is answered for, those with a stand-in first."""
+        return list(dict.fromkeys([*self.stand_ins, *self.models]))
+
     def unready(self) -> list[str]:
         """One reason per model that cannot serve at the moment."""
         return [f"{model.name}: {reason}" for model in self.models.values() if (reason := model.engine.unready())]

@@ -21,6 +21,8 @@ class Load(msgspec.Struct, array_like=True, tag="load", frozen=True):
     slots: int
     batch_tokens: int
     threads: int
+    vocabulary: list[bytes] = []
+    """What each token id adds to an answer. Empty: the engine refuses every schema."""
 
 
 class Add(msgspec.Struct, array_like=True, tag="add", frozen=True):
@@ -38,6 +40,9 @@ class Add(msgspec.Struct, array_like=True, tag="add", frozen=True):
     seed: int
     repetition_penalty: float
     presence_penalty: float
+    frequency_penalty: float = 0.0
+    logprobs: bool = False
+    json_schema: str | None = None
 
 
 class Cancel(msgspec.Struct, array_like=True, tag="cancel", frozen=True):
@@ -63,7 +68,10 @@ class Piece(msgspec.Struct, array_like=True, frozen=True):
 
     call: int
     token_ids: list[int]
-    finish: Literal["stop", "length", "failed"] | None
+    finish: Literal["stop", "length", "failed", "refused"] | None
+    """"refused": the engine cannot follow the schema."""
+    logprobs: list[float] = []
+    """One for each id, if the call asked for them."""
 
 
 class Step(msgspec.Struct, array_like=True, tag="step", frozen=True):

@@ -20,7 +20,8 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from dashbelle.engine import frames
-from dashbelle.errors import EngineDied, EngineFailed, EngineStalled, ModelUnavailable
+from dashbelle.errors import EngineDied, EngineFailed, EngineStalled, ModelUnavailable, SchemaRefused
+from dashbelle.vocabulary import FinishReason
 
 WORKER = (sys.executable, "-m", "dashbelle.engine.worker_main")
 PINGS_PER_STALL = 5
@@ -37,20 +38,27 @@ class Answer:
 
     def __init__(self) -> None:
         self._token_ids: list[int] = []
-        self._finish: Literal["stop", "length", "failed"] | None = None
+        self._logprobs: list[float] = []
+        self._finish: Literal["stop", "length", "failed", "refused"] | None = None
         self._error: EngineFailed | None = None
         self._news = asyncio.Event()
 
-    async def next(self) -> tuple[list[int], Literal["stop", "length"] | None]:
-        """All ids that came since the last time, and why the answer is over, if it is. Raises EngineFailed."""
+    async def next(self) -> tuple[list[int], list[float], FinishReason | None]:
+        """All ids that came since the last time, their logprobs, and why the answer is over, if it is.
+
+        Raises EngineFailed or SchemaRefused.
+        """
         await self._news.wait()
         self._news.clear()
         if self._error is not None:
             raise self._error
         if self._finish == "failed":
             raise EngineFailed
+        if self._finish == "refused":
+            raise SchemaRefused
         token_ids, self._token_ids = self._token_ids, []
-        return token_ids, self._finish
+        logprobs, self._logprobs = self._logprobs, []
+        return token_ids, logprobs, self._finish
 
     @property
     def over(self) -> bool:
@@ -60,6 +68,7 @@ class Answer:
     def take(self, piece: frames.Piece) -> None:
         """News from the process."""
         self._token_ids += piece.token_ids
+        self._logprobs += piece.logprobs
         self._finish = piece.finish
         self._news.set()
 

@@ -35,10 +35,11 @@ class BpeTokenizer:
         except Exception as error:  # noqa: BLE001 - the library raises bare Exception for a bad file
             raise ValueError(f"not a tokenizer: {error}") from None
         alphabet = _byte_level_alphabet()
-        special = {i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._special = {token_id: token.content.encode() for token_id, token in added.items() if token.special}
         self._pieces: list[bytes] = [b""] * self._tokenizer.get_vocab_size(with_added_tokens=True)
         for token, token_id in self._tokenizer.get_vocab(with_added_tokens=True).items():
-            if token_id not in special:
+            if token_id not in self._special:
                 self._pieces[token_id] = _piece(token, alphabet)
         self.longest_piece = max(map(len, self._pieces), default=1)
 
@@ -50,6 +51,15 @@ class BpeTokenizer:
     def piece(self, token_id: int) -> bytes:
         """The bytes that a token adds to an answer: empty for special and unknown ids."""
         return self._pieces[token_id] if 0 <= token_id < len(self._pieces) else b""
+
+    @property
+    def pieces(self) -> list[bytes]:
+        """The piece of every id, in order."""
+        return self._pieces
+
+    def spelling(self, token_id: int) -> bytes:
+        """The bytes that a token stands for in a prompt: as `piece`, but a special token is spelt by its name."""
+        return self._special.get(token_id) or self.piece(token_id)
 
 
 def _piece(token: str, alphabet: dict[str, int]) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from dashbelle.engine.base import Tokenizer
 from dashbelle.engine.frames import Add
+from dashbelle.engine.logprobs import LogprobAligner
 from dashbelle.engine.supervisor import Supervisor
 from dashbelle.engine.tokens import Assembler
 from dashbelle.vocabulary import AdmittedPrompt, Delta
@@ -13,6 +14,8 @@ from dashbelle.vocabulary import AdmittedPrompt, Delta
 
 class WorkerEngine:
     """A tokenizer here, the weights there: text rules stay with us, so that they are equal on every backend."""
+
+    follows_schemas = True
 
     def __init__(
         self, supervisor: Supervisor, tokenizer: Tokenizer, *, context_tokens: int, eos_token_ids: Sequence[int]
@@ -30,13 +33,17 @@ class WorkerEngine:
     async def generate(self, prompt: AdmittedPrompt) -> AsyncGenerator[Delta, None]:
         """Send the prompt's ids, yield what comes back as text; leaving early cancels it in the process.
 
-        Raises ModelUnavailable while no process can be had, EngineFailed, EngineDied or EngineStalled later.
+        Raises ModelUnavailable while no process can be had, EngineFailed, EngineDied, EngineStalled or SchemaRefused
+        later.
         """
         assembler = Assembler(self.tokenizer, prompt.stops)
+        aligner = LogprobAligner(self.tokenizer) if prompt.logprobs else None
         async with self._supervisor.running(self._command(prompt)) as answer:
             while True:
-                token_ids, finish = await answer.next()
+                token_ids, logprobs, finish = await answer.next()
                 delta = assembler.push(token_ids, finish)
+                if aligner is not None:
+                    delta = aligner.align(delta, token_ids, logprobs)
                 yield delta
                 if delta.finish is not None:
                     return
@@ -62,4 +69,7 @@ class WorkerEngine:
             seed=prompt.seed,
             repetition_penalty=prompt.repetition_penalty,
             presence_penalty=prompt.presence_penalty,
+            frequency_penalty=prompt.frequency_penalty,
+            logprobs=prompt.logprobs,
+            json_schema=prompt.json_schema,
         )

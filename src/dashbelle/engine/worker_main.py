@@ -28,13 +28,14 @@ from dashbelle.engine.frames import (
     decode_command,
     encode,
 )
+from dashbelle.errors import SchemaRefused
 
 
 class Backend(Protocol):
     """Weights in memory that compute many answers together."""
 
     def add(self, command: Add) -> None:
-        """Begin an answer. Raises RuntimeError or ValueError when the library refuses it."""
+        """Begin an answer. Raises SchemaRefused, and RuntimeError or ValueError when the library refuses the rest."""
         ...
 
     def cancel(self, call: int) -> None:
@@ -105,6 +106,8 @@ def _obey(link: Link, backend: Backend, command: Command) -> None:
         case Add():
             try:
                 backend.add(command)
+            except SchemaRefused:
+                link.send(Step([Piece(command.call, [], "refused")], 0.0))
             except (RuntimeError, ValueError) as error:
                 print(f"call {command.call} refused: {error}", file=sys.stderr, flush=True)  # noqa: T201 - to the log
                 link.send(Step([Piece(command.call, [], "failed")], 0.0))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision. Kept here too, so that a database that has it is opened without importing Alembic."""
 
 

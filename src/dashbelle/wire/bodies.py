@@ -9,6 +9,8 @@ from dashbelle.vocabulary import ChatPrompt, Message, Prompt, TextPrompt
 from dashbelle.wire.parameters import Parameters, parse_parameters
 
 _ROLES = frozenset({"system", "user", "assistant"})
+_MEDIA = frozenset({"image", "image_url", "audio", "input_audio", "video", "video_url", "file"})
+"""The multimodal route names a part by its key. Beside a text they must not be overlooked."""
 _BAD_MESSAGE = "Role must be user or assistant and Content length must be greater than 0"
 _NO_PROMPT = 'Either "prompt" or "messages" must exist and cannot both be none'
 _NOT_A_STRING = "input content must be a string."
@@ -24,9 +26,10 @@ class GenerationRequest:
     parameters: Parameters
 
 
-def parse_generation(body: object) -> GenerationRequest:
+def parse_generation(body: object, *, as_parts: bool = False) -> GenerationRequest:
     """Check a decoded body: model, then input, then parameters; unknown keys are ignored.
 
+    `as_parts`: answer as the multimodal route does.
     Raises InvalidParameter, EmptyModel, EmptyInput or IllegalInput.
     """
     if not isinstance(body, dict):
@@ -34,7 +37,7 @@ def parse_generation(body: object) -> GenerationRequest:
     return GenerationRequest(
         model=_model(body.get("model")),
         prompt=_prompt(body.get("input")),
-        parameters=parse_parameters(body.get("parameters")),
+        parameters=parse_parameters(body.get("parameters"), as_parts=as_parts),
     )
 
 
@@ -102,7 +105,8 @@ def _content(value: object) -> str:
 
 
 def _part(value: object) -> str:
-    text = value.get("text") if isinstance(value, dict) and value.get("type", "text") == "text" else None
+    part = value if isinstance(value, dict) and _MEDIA.isdisjoint(value) else {}
+    text = part.get("text") if part.get("type", "text") == "text" else None
     if not isinstance(text, str):
         raise InvalidParameter(
             'Content parts must be of the form {"type": "text", "text": "..."}: only text is supported.'

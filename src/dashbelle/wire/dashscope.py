@@ -20,8 +20,8 @@ HEARTBEAT = b":\n"
 _RESULT_EVENT = b'id:%d\nevent:result\n:HTTP_STATUS/200\ndata:{"output":%b,"usage":%b,"request_id":%b}\n\n'
 _ERROR_EVENT = b"id:%d\nevent:error\n:HTTP_STATUS/%d\ndata:%b\n\n"
 _TEXT_OUTPUT = b'{"finish_reason":"%b","text":"%b"}'
-_MESSAGE_DELTA = b'{"choices":[{"message":{"content":"%b","role":"assistant"},"index":%d,"finish_reason":"%b"}]}'
-_CHOICE = b'{"finish_reason":"%b","index":%d,"message":{"role":"assistant","content":"%b"}}'
+_MESSAGE_DELTA = b'{"choices":[{"message":{"content":%b,"role":"assistant"},"index":%d,"finish_reason":"%b"}]}'
+_CHOICE = b'{"finish_reason":"%b","index":%d,"message":{"role":"assistant","content":%b}}'
 _FINISH: dict[FinishReason | None, bytes] = {None: b"null", "stop": b"stop", "length": b"length"}
 """On the wire "null" is a word of four letters, not JSON's null."""
 
@@ -36,6 +36,12 @@ class ReplyForm:
     """`choices[].message` instead of `text`."""
     incremental: bool = False
     """Each event holds only the new piece instead of the whole text so far."""
+    as_parts: bool = False
+    """A message's content is a list with one part of text, as the multimodal route has it."""
+
+    def content(self, text: bytes | bytearray) -> bytes:
+        """A message's content, of an escaped text."""
+        return (b'[{"text":"%b"}]' if self.as_parts else b'"%b"') % text
 
 
 class Outputs:
@@ -54,7 +60,7 @@ class Outputs:
             so_far += text
             text = so_far
         if self._form.as_message:
-            return _MESSAGE_DELTA % (text, delta.index, _FINISH[delta.finish])
+            return _MESSAGE_DELTA % (self._form.content(text), delta.index, _FINISH[delta.finish])
         return _TEXT_OUTPUT % (_FINISH[delta.finish], text)
 
 
@@ -96,8 +102,10 @@ class Answer:
         """The `output` object, once every choice has finished; raises KeyError before."""
         if not self._form.as_message:
             return _TEXT_OUTPUT % (self._finish[0], self._text(0))
-        choices = (_CHOICE % (self._finish[index], index, self._text(index)) for index in sorted(self._texts))
-        return b'{"choices":[%b]}' % b",".join(choices)
+        return b'{"choices":[%b]}' % b",".join(self._choice(index) for index in sorted(self._texts))
+
+    def _choice(self, index: int) -> bytes:
+        return _CHOICE % (self._finish[index], index, self._form.content(self._text(index)))
 
     def _text(self, index: int) -> bytes:
         return _escape("".join(self._texts[index]))

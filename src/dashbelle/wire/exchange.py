@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.types import Message, Receive, Scope, Send
 
 from dashbelle.errors import DashbelleError, MalformedRequest, PayloadTooLarge, RequestTooSlow
@@ -54,6 +54,7 @@ class Exchange:
         self.client_gone = False
         self.last_event_at = 0.0
         """The event loop's time when the last event was handed to the server."""
+        self._scope = scope
         self._receive = receive
         self._send = send
         self._unread = self._announces_body()
@@ -66,24 +67,38 @@ class Exchange:
         scheme, _, secret = values[0].partition(" ") if len(values) == 1 else ("", "", "")
         return secret.strip() or None if scheme.lower() == "bearer" else None
 
+    @property
+    def query(self) -> QueryParams:
+        """What follows the path's `?`."""
+        return QueryParams(self._scope["query_string"])
+
+    def path_part(self, name: str) -> str:
+        """What stands at the place `{name}` of the route's path, decoded."""
+        part: str = self._scope["path_params"][name]
+        return part
+
     async def read_body(self) -> bytes:
         """The whole body. Raises PayloadTooLarge, RequestTooSlow or, if it breaks off, MalformedRequest."""
-        limit = self.limits.max_body_bytes
+        return b"".join([piece async for piece in self.body_pieces(self.limits.max_body_bytes)])
+
+    async def body_pieces(self, limit: int) -> AsyncGenerator[bytes, None]:
+        """The body as it arrives, `limit` bytes at most; raises as `read_body` does."""
         declared = self.headers.get("content-length", "0")
         if declared.isdecimal() and int(declared) > limit:
             raise PayloadTooLarge
-        body = bytearray()
+        size = 0
         while self._unread:
             try:
                 async with asyncio.timeout(self.limits.body_stall_s):
-                    body += await self._read_piece()
+                    piece = await self._read_piece()
             except TimeoutError:
                 raise RequestTooSlow from None
             if self.client_gone:
                 raise MalformedRequest("The request body broke off.")
-            if len(body) > limit:
+            size += len(piece)
+            if size > limit:
                 raise PayloadTooLarge
-        return bytes(body)
+            yield piece
 
     async def client_left(self) -> None:
         """Return when the client has hung up. The body must have been read."""

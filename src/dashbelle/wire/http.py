@@ -1,4 +1,4 @@
-"""POST .../text-generation/generation: one call over HTTP, answered as JSON or as server-sent events."""
+"""POST .../generation, text and multimodal: one call over HTTP, answered as JSON or as server-sent events."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Protocol
 from starlette.datastructures import Headers
 
 from dashbelle.errors import AsyncNotSupported, InvalidParameter
-from dashbelle.vocabulary import Call, Caller, Delta, Usage
+from dashbelle.vocabulary import Call, Delta, Usage
 from dashbelle.wire.bodies import GenerationRequest, parse_generation
+from dashbelle.wire.callers import KeyRing, caller_of
 from dashbelle.wire.dashscope import HEARTBEAT, Answer, Events, ReplyForm, encode_answer
 from dashbelle.wire.exchange import Exchange, Field
 from dashbelle.wire.json_text import decode
@@ -49,12 +50,8 @@ class CallStream(Protocol):
         ...
 
 
-class CallPipeline(Protocol):
+class CallPipeline(KeyRing, Protocol):
     """pipeline.Pipeline, as the wire sees it."""
-
-    async def identify(self, secret: str | None) -> Caller:
-        """Whose key this is. Raises InvalidApiKey."""
-        ...
 
     def open(self, call: Call) -> AbstractAsyncContextManager[CallStream]:
         """Admit and run `call`. Raises errors.Refused on entry."""
@@ -62,29 +59,19 @@ class CallPipeline(Protocol):
 
 
 class Generation:
-    """The endpoint. Order of checks: key, headers, body, model, input, parameters, then the pipeline's own."""
+    """The endpoint; `as_parts` makes it the multimodal one, which answers in lists of parts."""
 
-    def __init__(self, pipeline: CallPipeline) -> None:
+    def __init__(self, pipeline: CallPipeline, *, as_parts: bool = False) -> None:
         self._pipeline = pipeline
+        self._as_parts = as_parts
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one POST. Raises DashbelleError; returns early if the client has left."""
-        caller = await self._pipeline.identify(exchange.bearer())
-        exchange.key_name = caller.key_name
-        check_headers(exchange.headers)
-        request = await _read(exchange)
-        call = Call(
-            request_id=exchange.request_id,
-            caller=caller,
-            model=request.model,
-            prompt=request.prompt,
-            sampling=request.parameters.sampling,
-            workspace=workspace(exchange.headers),
-        )
+        call, form = await read_call(exchange, self._pipeline, as_parts=self._as_parts)
         reply = self._events if wants_events(exchange.headers) else self._whole
         # Around everything that may take long: a leaving client frees its place in every phase.
         async with QuitWhen(exchange.client_left):
-            await reply(exchange, call, request.parameters.form)
+            await reply(exchange, call, form)
 
     async def _whole(self, exchange: Exchange, call: Call, form: ReplyForm) -> None:
         answer = Answer(form)
@@ -92,7 +79,7 @@ class Generation:
             async for delta in stream:
                 answer.add(delta)
             body = encode_answer(answer, stream.usage, call.request_id)
-            fields = _served_by(stream, call)
+            fields = served_by(stream.served_by, call)
         await exchange.answer(200, body, fields)
 
     async def _events(self, exchange: Exchange, call: Call, form: ReplyForm) -> None:
@@ -100,7 +87,7 @@ class Generation:
         async with self._pipeline.open(call) as stream:
             # The first delta comes before the head, so that an early error is still a status.
             first = await anext(stream)
-            await exchange.begin_events(events.error, _served_by(stream, call))
+            await exchange.begin_events(events.error, served_by(stream.served_by, call))
             await exchange.send_event(events.result(first, stream.usage_of(first.index)))
             async with Heartbeat(exchange, HEARTBEAT):
                 async for delta in stream:
@@ -108,20 +95,36 @@ class Generation:
         await exchange.end_events()
 
 
-async def _read(exchange: Exchange) -> GenerationRequest:
+async def read_call(exchange: Exchange, keys: KeyRing, *, as_parts: bool = False) -> tuple[Call, ReplyForm]:
+    """The call of a POST. Checked in this order: key, headers, body, model, input, parameters; raises Refused."""
+    caller = await caller_of(exchange, keys)
+    check_headers(exchange.headers)
+    request = await _read(exchange, as_parts=as_parts)
+    call = Call(
+        request_id=exchange.request_id,
+        caller=caller,
+        model=request.model,
+        prompt=request.prompt,
+        sampling=request.parameters.sampling,
+        workspace=workspace(exchange.headers),
+    )
+    return call, request.parameters.form
+
+
+async def _read(exchange: Exchange, *, as_parts: bool) -> GenerationRequest:
     body = await exchange.read_body()
     if len(body) > _LARGE_BODY_BYTES:
-        return await asyncio.to_thread(_parse, body)
-    return _parse(body)
+        return await asyncio.to_thread(_parse, body, as_parts=as_parts)
+    return _parse(body, as_parts=as_parts)
 
 
-def _parse(body: bytes) -> GenerationRequest:
-    return parse_generation(decode(body))
+def _parse(body: bytes, *, as_parts: bool) -> GenerationRequest:
+    return parse_generation(decode(body), as_parts=as_parts)
 
 
-def _served_by(stream: CallStream, call: Call) -> list[Field]:
+def served_by(name: str, call: Call) -> list[Field]:
     """Says so when another model answers than the one that was asked for."""
-    return [] if stream.served_by == call.model else [(b"x-dashbelle-served-by", stream.served_by.encode())]
+    return [] if name == call.model else [(b"x-dashbelle-served-by", name.encode())]
 
 
 def check_headers(headers: Headers) -> None:

@@ -44,13 +44,17 @@ class Rule:
     null: Any = None
 
 
-def parse_parameters(value: object) -> Parameters:
-    """Check every known parameter and ignore the others. Raises InvalidParameter with rule and range."""
+def parse_parameters(value: object, *, as_parts: bool = False) -> Parameters:
+    """Check every known parameter and ignore the others. Raises InvalidParameter with rule and range.
+
+    `as_parts`: answers are messages whatever the result format, and their content is a list of parts.
+    """
     given = {} if value is None else value
     if not isinstance(given, dict):
         raise InvalidParameter('The "parameters" must be a JSON object.')
     known = _read(given)
-    form = ReplyForm(as_message=known.pop("as_message", False), incremental=known.pop("incremental", False))
+    as_message = known.pop("as_message", False) or as_parts
+    form = ReplyForm(as_message=as_message, incremental=known.pop("incremental", False), as_parts=as_parts)
     sampling = Sampling(**known)
     if sampling.n > 1 and not form.as_message:
         raise InvalidParameter('Parameter n greater than 1 needs "result_format": "message".')

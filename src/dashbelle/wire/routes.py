@@ -5,23 +5,34 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
-from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
-from starlette.websockets import WebSocketClose
+from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
+from starlette.types import Lifespan, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
+from dashbelle.engine.catalog import Catalog
 from dashbelle.errors import DashbelleError, InternalError, MethodNotSupported, NotFound
+from dashbelle.uploads.shelf import Shelf
+from dashbelle.vocabulary import Caller
+from dashbelle.wire.access_log import log_access
+from dashbelle.wire.callers import Keyed, KeyRing
 from dashbelle.wire.exchange import Exchange, ExchangeLimits
+from dashbelle.wire.files import Files
 from dashbelle.wire.health import Healthz, Metrics, Readiness, Readyz
 from dashbelle.wire.http import CallPipeline, Generation
+from dashbelle.wire.models import Models
+from dashbelle.wire.tasks import cancel_task, list_tasks, show_task
+from dashbelle.wire.tokenizer import Tokenizer, TokenizingPipeline
+from dashbelle.wire.upgrade import Upgrade
+from dashbelle.wire.websocket import Inference
 
 GENERATION_PATH = "/api/v1/services/aigc/text-generation/generation"
-STATUS_CLIENT_GONE = 499
-"""What the log says when the client left before its answer began; the number is nginx's."""
+MULTIMODAL_PATH = "/api/v1/services/aigc/multimodal-generation/generation"
+INFERENCE_PATH = "/api-ws/v1/inference"
 
 _EXCHANGE = "dashbelle.exchange"
 """Where the exchange travels in an ASGI scope."""
@@ -29,12 +40,19 @@ _SLASHES = re.compile("/{2,}")
 _MISSING_SLASH = re.compile("^/api/v1(?=[^/])")
 """SDKs join base and path in several ways."""
 
-Handler = Callable[[Exchange], Awaitable[None]]
+Handler = Callable[[Any], Awaitable[None]]
+"""Takes an Exchange; under a WebSocketRoute an Upgrade."""
+
+
+class ServedPipeline(CallPipeline, TokenizingPipeline, Protocol):
+    """pipeline.Pipeline, as all the routes together see it."""
 
 
 def build(
-    pipeline: CallPipeline,
+    pipeline: ServedPipeline,
     *,
+    catalog: Catalog,
+    shelf: Shelf,
     readiness: Readiness,
     registry: CollectorRegistry,
     log: FilteringBoundLogger,
@@ -42,10 +60,15 @@ def build(
     lifespan: Lifespan[Any] | None = None,
     new_request_id: Callable[[], str] = lambda: str(uuid4()),
     clock: Callable[[], float] = time.monotonic,
-) -> ASGIApp:
+) -> Application:
     """The whole HTTP side as one ASGI app. `clock` counts seconds."""
+    inference = Inference(pipeline, log=log, new_request_id=new_request_id, clock=clock)
     routes = [
         Route(GENERATION_PATH, Endpoint(Generation(pipeline), "POST")),
+        Route(MULTIMODAL_PATH, Endpoint(Generation(pipeline, as_parts=True), "POST")),
+        Route("/api/v1/tokenizer", Endpoint(Tokenizer(pipeline), "POST")),
+        WebSocketRoute(INFERENCE_PATH, Endpoint(inference, "GET")),
+        *_kept_things(pipeline, catalog, shelf),
         Route("/healthz", Endpoint(Healthz(), "GET", "HEAD")),
         Route("/readyz", Endpoint(Readyz(readiness), "GET", "HEAD")),
         Route("/metrics", Endpoint(Metrics(registry), "GET", "HEAD")),
@@ -54,19 +77,43 @@ def build(
     return Application(router, log, limits, new_request_id, clock)
 
 
-class Endpoint:
-    """A handler under a path, with the methods that it knows. An object, so that Starlette adds nothing of its own."""
+def _kept_things(keys: KeyRing, catalog: Catalog, shelf: Shelf) -> list[Route]:
+    """What is listed and looked up by its name rather than computed."""
+    models, files, keyed = Models(catalog), Files(shelf), partial(Keyed, keys)
+    return [
+        Route("/api/v1/models", Endpoint(keyed(models.list), "GET")),
+        Route("/api/v1/models/{model}", Endpoint(keyed(models.show), "GET")),
+        Route("/api/v1/tasks", Endpoint(keyed(list_tasks), "GET")),
+        Route("/api/v1/tasks/{task}", Endpoint(keyed(show_task), "GET")),
+        Route("/api/v1/tasks/{task}/cancel", Endpoint(keyed(cancel_task), "POST")),
+        Route("/api/v1/files", Endpoint(keyed(files.list), "GET", POST=keyed(files.upload))),
+        Route("/api/v1/files/{file}", Endpoint(keyed(files.show), "GET", DELETE=keyed(files.delete))),
+        *(
+            Route(f"/api/v1/{name}{rest}", Endpoint(keyed(_absent), "GET", "POST", "PUT", "DELETE"))
+            for name in ("fine-tunes", "deployments")
+            for rest in ("", "/{rest:path}")
+        ),
+    ]
 
-    def __init__(self, handler: Handler, *methods: str) -> None:
-        self._handler = handler
-        self._methods = methods
+
+class Endpoint:
+    """Handlers under a path, by method. An object, so that Starlette adds nothing of its own."""
+
+    def __init__(self, handler: Handler, *methods: str, **others: Handler) -> None:
+        self._handlers = dict.fromkeys(methods, handler) | others
+
+    @property
+    def methods(self) -> list[str]:
+        """All that it knows."""
+        return list(self._handlers)
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         """Raises MethodNotSupported, and what the handler raises."""
         exchange: Exchange = scope[_EXCHANGE]
-        if exchange.method not in self._methods:
+        handler = self._handlers.get(exchange.method)
+        if handler is None:
             raise MethodNotSupported(exchange.method)
-        await self._handler(exchange)
+        await handler(exchange)
 
 
 class Application:
@@ -74,7 +121,7 @@ class Application:
 
     def __init__(
         self,
-        router: ASGIApp,
+        router: Router,
         log: FilteringBoundLogger,
         limits: ExchangeLimits,
         new_request_id: Callable[[], str],
@@ -86,16 +133,19 @@ class Application:
         self._new_request_id = new_request_id
         self._clock = clock
 
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """Everything that it answers but with "not found"."""
+        return self._router.routes
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entry point."""
         if scope["type"] == "lifespan":
             await self._router(scope, receive, send)
             return
         scope["path"] = _normal(scope["path"])
-        if scope["type"] != "http":
-            await self._router(scope, receive, send)
-            return
-        exchange = Exchange(scope, receive, send, request_id=self._new_request_id(), limits=self._limits)
+        kind = Upgrade if scope["type"] == "websocket" else Exchange
+        exchange = kind(scope, receive, send, request_id=self._new_request_id(), limits=self._limits)
         scope[_EXCHANGE] = exchange
         started_at = self._clock()
         try:
@@ -118,26 +168,25 @@ class Application:
         self._log.error("unforeseen error", request_id=exchange.request_id, exc_info=error)
 
     def _log_access(self, exchange: Exchange, duration_s: float) -> None:
-        optional = {
-            "key": exchange.key_name,
-            "code": exchange.error_code,
-            "client_gone": exchange.client_gone or None,
-        }
-        self._log.info(
+        log_access(
+            self._log,
             "request",
             request_id=exchange.request_id,
             method=exchange.method,
             path=exchange.path,
-            status=exchange.status or STATUS_CLIENT_GONE,
-            duration_ms=round(duration_s * 1000, 1),
-            **{name: value for name, value in optional.items() if value is not None},
+            status=exchange.status,
+            duration_s=duration_s,
+            key=exchange.key_name,
+            code=exchange.error_code,
+            client_gone=exchange.client_gone,
         )
 
 
-async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await WebSocketClose()(scope, receive, send)
-        return
+async def _absent(_exchange: Exchange, _caller: Caller) -> None:
+    raise NotFound
+
+
+async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:
     raise NotFound
 
 

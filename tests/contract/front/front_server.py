@@ -73,18 +73,9 @@ class App:
         if scope["type"] != "http":
             return
         exchange = Exchange(scope, receive, send)
-        paths = (
-            self.ok,
-            self.see,
-            self.decline,
-            self.left,
-            self.queued,
-            self.whole,
-            self.stream,
-            self.silent,
-            self.flood,
-        )
-        acts = {f"/{act.__name__}": act for act in paths}
+        plain = (self.ok, self.see, self.decline, self.left, self.blind)
+        watched = (self.queued, self.whole, self.stream, self.silent, self.flood)
+        acts = {f"/{act.__name__}": act for act in plain + watched}
         await acts.get(scope["path"], self.missing)(exchange)
 
     async def missing(self, exchange: Exchange) -> None:
@@ -97,6 +88,7 @@ class App:
         """What arrived: method, body, headers."""
         body = await exchange.read()
         if body is None:
+            self.gone[exchange.query.get("name", "")] = "see"
             return
         headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in exchange.scope["headers"]]
         seen = {"method": exchange.scope["method"], "bytes": len(body), "body": body[:100].decode("latin-1")}
@@ -205,7 +197,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises the signal again at its end; without it: exit 143
     limits = Limits(**json.loads(sys.argv[1]))
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    print(listener.getsockname()[1], flush=True)  # noqa: T201 - this is how the tests learn the port
+    print(listener.getsockname()[1], flush=True)
     config = uvicorn.Config(
         App(),
         http=guarded(limits),

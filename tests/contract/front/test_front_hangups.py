@@ -52,6 +52,16 @@ def test_the_app_is_told_also_when_no_more_input_is_taken(hurried: int, behind: 
         assert wait_until_gone(hurried, name) == "queued"
 
 
+def test_the_app_of_a_request_that_was_queued_at_first_is_told(front: int) -> None:
+    name = f"was-queued-{next(_numbers)}"
+    with Peer(front) as peer:
+        peer.send(get("/whole?s=0.1") + get(f"/queued?name={name}") + GET_OK)
+        assert peer.answer().status == 200
+        time.sleep(0.02)
+        peer.close()
+        assert wait_until_gone(front, name) == "queued"
+
+
 def test_an_app_that_waits_to_send_is_let_go(front: int) -> None:
     with Peer(front, receive_buffer=4096) as peer:
         peer.send(get("/blind?name=blind"))

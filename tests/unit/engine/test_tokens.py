@@ -153,6 +153,13 @@ def test_special_and_unknown_ids_add_nothing_to_an_answer() -> None:
     assert [tokenizer.piece(token_id) for token_id in (7, 8, -1, 10**9)] == [b"", b"", b"", b""]
 
 
+def test_joined_spellings_are_the_text_special_tokens_included() -> None:
+    tokenizer = BpeTokenizer(bpe_json(END=7))
+    ids = tokenizer.encode("ab好ENDbEND")
+    assert b"".join(map(tokenizer.spelling, ids)).decode() == "ab好ENDbEND"
+    assert [tokenizer.spelling(token_id) for token_id in (7, 8, -1)] == [b"END", b"", b""]
+
+
 def test_a_file_that_is_no_tokenizer_is_refused() -> None:
     with pytest.raises(ValueError, match="not a tokenizer"):
         BpeTokenizer("{}")

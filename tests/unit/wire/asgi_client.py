@@ -8,13 +8,17 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import structlog
 from prometheus_client import CollectorRegistry
 from starlette.types import Message as ASGIMessage
 
+from dashbelle.engine.catalog import Catalog
 from dashbelle.errors import DashbelleError, InvalidApiKey
+from dashbelle.store import Store
+from dashbelle.uploads.shelf import Shelf
 from dashbelle.vocabulary import Call, Caller, Delta, Usage
 from dashbelle.wire.exchange import ExchangeLimits
 from dashbelle.wire.routes import GENERATION_PATH, build
@@ -24,6 +28,9 @@ KEY = "sk-canary-key"
 AUTHORIZED = {"authorization": f"Bearer {KEY}"}
 LIMITS = ExchangeLimits(max_body_bytes=4096)
 PROMPT_TOKENS = 8
+QUERY = "secret=canary-query"
+NO_SHELF = Shelf(cast(Store, None), Path("nowhere"))
+"""For tests that ask for no files."""
 
 Step = Delta | Exception | asyncio.Event
 """What a scripted call does next: yields it, raises it, or waits for it."""
@@ -160,6 +167,8 @@ class Gateway:
         *,
         limits: ExchangeLimits = LIMITS,
         unready: list[str] | None = None,
+        catalog: Catalog | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self.pipeline = pipeline or ScriptedPipeline(Delta("ok", 1, "stop"))
         self.registry = CollectorRegistry()
@@ -172,6 +181,8 @@ class Gateway:
         ticks = iter(range(1_000_000))
         self.app = build(
             self.pipeline,
+            catalog=catalog or Catalog({}),
+            shelf=shelf or NO_SHELF,
             readiness=lambda: unready or [],
             registry=self.registry,
             log=log,
@@ -192,8 +203,10 @@ class Gateway:
         await self.app(scope, connection.receive, connection.send)
         return connection.reply
 
-    async def request(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> Reply:
-        return await self.run(Connection([b""]), scope_of(method, path, headers or {}))
+    async def request(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, query: str = QUERY
+    ) -> Reply:
+        return await self.run(Connection([b""]), scope_of(method, path, headers or {}, query))
 
     async def post(self, body: object, headers: Mapping[str, str] | None = None, path: str = GENERATION_PATH) -> Reply:
         connection, scope = request_of(body, headers, path)
@@ -209,12 +222,12 @@ def request_of(
     return Connection([raw]), scope_of("POST", path, fields)
 
 
-def scope_of(method: str, path: str, headers: Mapping[str, str]) -> dict[str, Any]:
+def scope_of(method: str, path: str, headers: Mapping[str, str], query: str = QUERY) -> dict[str, Any]:
     return {
         "type": "http",
         "method": method,
         "path": path,
-        "query_string": b"secret=canary-query",
+        "query_string": query.encode(),
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
     }
 

@@ -13,6 +13,7 @@ import structlog
 from asgi_client import (
     KEY,
     LIMITS,
+    NO_SHELF,
     REQUEST_ID,
     Connection,
     Gateway,
@@ -25,6 +26,7 @@ from asgi_client import (
 from prometheus_client import CollectorRegistry
 from starlette.types import Message as ASGIMessage
 
+from dashbelle.engine.catalog import Catalog
 from dashbelle.errors import InternalError, MethodNotSupported, NotFound, QueueFull
 from dashbelle.vocabulary import Caller, Delta
 from dashbelle.wire.routes import GENERATION_PATH, build
@@ -66,6 +68,8 @@ async def test_every_request_has_its_own_uuid() -> None:
     silent = structlog.wrap_logger(structlog.testing.CapturingLogger())
     app = build(
         ScriptedPipeline(Delta("a", 1, "stop")),
+        catalog=Catalog({}),
+        shelf=NO_SHELF,
         readiness=list,
         registry=CollectorRegistry(),
         log=silent,
@@ -193,6 +197,8 @@ async def test_the_lifespan_is_the_one_that_was_given() -> None:
 
     app = build(
         ScriptedPipeline(),
+        catalog=Catalog({}),
+        shelf=NO_SHELF,
         readiness=list,
         registry=CollectorRegistry(),
         log=structlog.wrap_logger(structlog.testing.CapturingLogger()),

@@ -1,0 +1,1 @@
+"""Files that callers upload: received, kept, listed and deleted, each seen by its owner's key alone."""
