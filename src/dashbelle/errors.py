@@ -20,6 +20,7 @@ DashbelleError
     + AsyncNotSupported          403 AccessDenied
     + NotFound                   404 NotFound
     + ModelNotFound              404 ModelNotFound
+      - UnsupportedModel         404 ModelNotFound
     + QueueFull                  429 Throttling.RateQuota
     + LimitReached               429 Throttling
       - RequestLimitReached      429 Throttling.RateQuota
@@ -194,6 +195,12 @@ class ModelNotFound(Refused):
 
     code, status = "ModelNotFound", 404
     default_message = "Model can not be found."
+
+
+class UnsupportedModel(ModelNotFound):
+    """A model, whether it is served or not, that cannot do what the route is for."""
+
+    default_message = "Unsupported model for this route."
 
 
 class QueueFull(Refused):

@@ -34,8 +34,10 @@ from dashbelle.errors import (
 )
 from dashbelle.metering.meter import Meter, Tally
 from dashbelle.models.templates import BadTemplate
-from dashbelle.vocabulary import AdmittedPrompt, Call, Caller, Delta, EndReason, TokenizedPrompt, Usage
+from dashbelle.vocabulary import AdmittedPrompt, Call, Caller, ChatPrompt, Delta, EndReason, TokenizedPrompt, Usage
 
+END_S = 5.0
+"""How long a call may take to end once it was told to."""
 LONG_TEXT = 16_384
 """Characters above which a prompt is tokenized in a thread, so that other calls go on meanwhile."""
 
@@ -71,7 +73,12 @@ class Stream:
         """Take a delta from the engine. One without text waits for the next, unless it is a choice's last."""
         before = self._pending.get(delta.index)
         if before is not None:
-            delta = replace(delta, text=before.text + delta.text, token_count=before.token_count + delta.token_count)
+            delta = replace(
+                delta,
+                text=before.text + delta.text,
+                token_count=before.token_count + delta.token_count,
+                logprobs=before.logprobs + delta.logprobs,
+            )
         self._pending[delta.index] = delta
         if delta.text or delta.finish:
             self._news.set()
@@ -169,16 +176,25 @@ class Pipeline:
         return await _long_work(partial(_tokenized, served), prompt_text(served, call))
 
     async def drain(self, grace_s: float) -> None:
-        """Take no new calls, send the waiting ones away, let running ones end within `grace_s` seconds."""
+        """Take no new calls, send the waiting ones away, let running ones end within `grace_s` seconds, then end them.
+
+        Returns when every call is settled, or END_S after that.
+        """
         self._draining = True
         for line in self._lines.values():
             line.close()
-        try:
-            async with asyncio.timeout(grace_s):
-                await self._idle.wait()
-        except TimeoutError:
+        if not await self._idle_within(grace_s):
             for stream in list(self._running):
                 stream.abort(DrainedAway(retry_after_s=RESTART_S))
+            await self._idle_within(END_S)
+
+    async def _idle_within(self, limit_s: float) -> bool:
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
 
     @asynccontextmanager
     async def _on_slots(
@@ -253,12 +269,21 @@ async def admit(served: Served, call: Call) -> list[AdmittedPrompt]:
 
 def prompt_text(served: Served, call: Call) -> str:
     """The exact text that `served` tokenizes for `call`. Raises InputTooLong, InvalidParameter."""
+    _check_abilities(served, call)
     try:
         text = served.template.render(call.prompt)
     except BadTemplate as error:
         raise InvalidParameter(f"These messages do not fit the model's template: {error}") from None
     check_size(text, served.engine.tokenizer.longest_piece, served.engine.context_tokens)
     return text
+
+
+def _check_abilities(served: Served, call: Call) -> None:
+    """Refuse what this model cannot do, whatever the prompt says."""
+    if isinstance(call.prompt, ChatPrompt) and call.prompt.uses_tools and not served.template.takes_tools:
+        raise InvalidParameter("The tool call is not supported.")
+    if call.sampling.json_schema is not None and not served.engine.follows_schemas:
+        raise InvalidParameter("This model does not support response_format of type 'json_object' or 'json_schema'.")
 
 
 def _tokenized(served: Served, text: str) -> TokenizedPrompt:

@@ -34,7 +34,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation. `role` is system, user or assistant."""
+    """One turn of a conversation. `role` is system, user, assistant or, under a template that takes tools, tool."""
 
     role: str
     content: str
@@ -52,6 +52,8 @@ class ChatPrompt:
     """A prompt given as turns, oldest first, never empty."""
 
     messages: tuple[Message, ...]
+    uses_tools: bool = False
+    """Whether tools are offered, or some turn calls one or brings its result."""
 
 
 Prompt = TextPrompt | ChatPrompt
@@ -193,6 +195,11 @@ class Template(Protocol):
     @property
     def stops(self) -> Stops:
         """Where an answer under this template must end, besides the model's end tokens."""
+        ...
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether tools, calls of them and their results can be written; if not, no prompt with them arrives here."""
         ...
 
 

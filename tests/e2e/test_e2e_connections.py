@@ -15,7 +15,6 @@ STRACE = shutil.which("strace")
 LOCAL = re.compile(r'sa_family=AF_UNIX|inet_addr\("127\.|inet_pton\(AF_INET6, "::1"|sa_family=AF_UNSPEC')
 
 
-@pytest.mark.xfail(strict=True, reason="importing openvino reports to Google Analytics by openvino-telemetry")
 @pytest.mark.skipif(STRACE is None, reason="strace is not installed")
 def test_no_process_of_the_server_connects_to_another_machine(start_server: StartServer, tmp_path: Path) -> None:
     trace = tmp_path / "trace"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 
 import httpx2
+import pytest
 from native_client import ENDLESS, LONG_STORY, NativeClient
 
 from running_server import RunningServer, StartServer, is_alive, wait_until
@@ -65,6 +71,20 @@ def test_an_idle_engine_ends_with_its_server(start_server: StartServer) -> None:
     wait_until(lambda: not is_alive(worker), 10, "end of the orphaned engine")
 
 
+def test_an_idle_engine_ends_with_a_server_that_left_its_news_unread(start_server: StartServer) -> None:
+    server = start_server()
+    (worker,) = server.worker_pids()
+    with NativeClient(server).stream(LONG_STORY, **{**ENDLESS, "max_tokens": 40}) as stream:
+        next(stream)
+        server.signal(signal.SIGSTOP)
+        wait_until(lambda: is_idle(worker), 30, "end of the engine's work")
+        server.kill()
+    try:
+        wait_until(lambda: not is_alive(worker), 10, "end of the orphaned engine")
+    finally:
+        end(worker)
+
+
 def call_until_it_breaks(server: RunningServer, history: History, *, streaming: bool) -> None:
     """Short calls one after another, of two to nine tokens, until the server is gone."""
     client = NativeClient(server)
@@ -90,6 +110,25 @@ def stream_until_it_breaks(server: RunningServer, history: History) -> None:
             stream.last()
     except httpx2.TransportError:
         return
+
+
+def end(pid: int) -> None:
+    """Leave no process behind, whatever the test found."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def is_idle(pid: int) -> bool:
+    """Whether a process computes nothing for half a second."""
+    before = cpu_ticks(pid)
+    time.sleep(0.5)
+    return cpu_ticks(pid) == before
+
+
+def cpu_ticks(pid: int) -> int:
+    """What it has computed, all threads together, in hundredths of a second."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def lengths() -> Iterator[int]:

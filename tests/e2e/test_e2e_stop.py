@@ -57,10 +57,6 @@ def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event_and_is_settle
     assert row["output_tokens"] > 0
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_Server.shutdown waits for the drain all the same, and the database is closed before the call is settled",
-)
 def test_a_second_interrupt_ends_at_once_and_leaves_no_call_unsettled(start_server: StartServer) -> None:
     server = start_server()
     try:

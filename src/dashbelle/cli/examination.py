@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 
 from dashbelle.cli.pacing import ANYWHERE, Arrivals, Pacing, hops, traces
-from dashbelle.cli.remote import CannotAsk, KeyRefused, ListedModel, RemoteServer, choose
+from dashbelle.cli.remote import CannotAsk, KeyRefused, ListedModel, RemoteServer, choose, raise_for
 from dashbelle.models.presets import ECHO
 
 CHECKS = ("reach", "versions", "clock", "ready", "key", "models", "stream")
@@ -94,8 +94,8 @@ class Examination:
         began = self._clock()
         reply = await self._server.get("/healthz")
         took_ms = (self._clock() - began) * 1000
-        if reply.is_redirect:
-            raise CannotAsk(f"it sends callers on to {reply.headers.get('location')}: give that URL, to the SDKs too")
+        if reply.is_redirect or reply.is_server_error:
+            raise_for(reply, self._server.url)
         if reply.status_code == httpx2.codes.OK and _status_of(reply) == "alive":
             self._find("reach", State.OK, f"{self._server.url} answers in {took_ms:.0f} ms")
         else:
@@ -103,7 +103,7 @@ class Examination:
                 "reach",
                 State.WARN,
                 f"{self._server.url}/healthz answers {reply.status_code}, and not as Dashbelle would",
-                "well, if a proxy keeps that path to itself; else look who listens there",
+                "fine if a proxy keeps that path to itself; else look who listens there",
             )
         self._compare(reply)
 
@@ -160,6 +160,8 @@ class Examination:
         arrivals, headers, last = await self._arrivals(model)
         if b"event:error" in last:
             raise CannotAsk(f"the stream ends with an error: {last.partition(b'data:')[2].decode(errors='replace')}")
+        if b'"finish_reason":"null"' in last:
+            raise CannotAsk("the stream ends before the answer does: a hop cut it off")
         self._findings["stream"] = stream_finding(arrivals, headers)
 
     async def _arrivals(self, model: ListedModel) -> tuple[Arrivals, Mapping[str, str], bytes]:
@@ -192,7 +194,7 @@ def stream_finding(arrivals: Arrivals, headers: Mapping[str, str]) -> Finding:
             return Finding("stream", State.FAIL, "; ".join([seen, *signs]), advice)
         case Pacing.UNKNOWN:
             seen = f"{spread}: too few or too fast to tell"
-            return Finding("stream", State.WARN, "; ".join([seen, *signs]), "ask a model that answers longer: --model")
+            return Finding("stream", State.WARN, "; ".join([seen, *signs]), "--model NAME with a model that thinks")
 
 
 def _question(model: ListedModel) -> dict[str, Any]:

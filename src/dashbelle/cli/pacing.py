@@ -119,5 +119,5 @@ def _signs(headers: Mapping[str, str]) -> tuple[tuple[str, bool], ...]:
         ("it has a Content-Length, so somebody had all of it before the first byte left", "content-length" in headers),
         (f"it is compressed ({encoding}), which gathers events", encoding != "identity"),
         ("it comes out of a cache", headers.get("x-cache", "").lower().startswith("hit") or "age" in headers),
-        ("X-Accel-Buffering is gone, which nginx takes off", "x-accel-buffering" not in headers),
+        ("X-Accel-Buffering is gone, which nginx takes off", "x-accel-buffering" not in headers and not hops(headers)),
     )

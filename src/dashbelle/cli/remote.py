@@ -17,6 +17,7 @@ from dashbelle.wire.routes import GENERATION_PATH
 PATIENCE_S = 310.0
 """Longer than a server's own limit for a call: it may wait in a queue before its answer begins."""
 CONNECT_S = 5.0
+_GATEWAY_ERRORS = {502, 503, 504}
 
 Turn = dict[str, str]
 
@@ -72,7 +73,7 @@ class RemoteServer:
     async def models(self) -> list[ListedModel]:
         """What can be asked, in the server's order. Raises KeyRefused."""
         reply = await self.get("/api/v1/models?page_size=1000")
-        _check(reply, self.url)
+        raise_for(reply, self.url)
         with _told(self.url):
             entries = reply.json()["output"]["models"]
             return [ListedModel(entry["model"], entry.get("served_by", entry["model"])) for entry in entries]
@@ -97,7 +98,7 @@ class RemoteServer:
             async with self._client.stream("POST", GENERATION_PATH, json=body, headers=headers) as response:
                 if response.status_code != httpx2.codes.OK:
                     await response.aread()
-                    _check(response, self.url)
+                    raise_for(response, self.url)
                 yield response
 
 
@@ -146,20 +147,29 @@ def _told(url: str) -> Generator[None, None, None]:
         raise CannotAsk(f"what answers at {url} does not speak DashScope's protocol") from None
 
 
-def _check(reply: httpx2.Response, url: str) -> None:
-    """Raise what an error response says."""
+def raise_for(reply: httpx2.Response, url: str) -> None:
+    """Raise what `reply`, an error of the server or of something before it, means. Raises KeyRefused, CannotAsk."""
     if reply.status_code == httpx2.codes.OK:
         return
     try:
         code, message = reply.json()["code"], reply.json()["message"]
     except (ValueError, KeyError, TypeError):
-        raise CannotAsk(
-            f"what answers at {url} does not speak DashScope's protocol: status {reply.status_code} to "
-            f"{reply.request.method} {reply.request.url.path}"
-        ) from None
+        raise _stranger(reply, url) from None
     if reply.status_code == httpx2.codes.UNAUTHORIZED:
         raise KeyRefused(f"{url} refuses the API key; 'dashbelle keys create --name NAME' makes one")
     raise CannotAsk(f"{message} ({code})")
+
+
+def _stranger(reply: httpx2.Response, url: str) -> CannotAsk:
+    """What a reply means that no server of this protocol would give."""
+    if reply.is_redirect:
+        return CannotAsk(f"{url} sends callers on to {reply.headers.get('location')}: use that, in the SDKs too")
+    if reply.status_code in _GATEWAY_ERRORS:
+        return CannotAsk(f"what answers at {url} cannot reach the server behind it (status {reply.status_code})")
+    request = f"{reply.request.method} {reply.request.url.path}"
+    return CannotAsk(
+        f"what answers at {url} does not speak DashScope's protocol (status {reply.status_code} to {request})"
+    )
 
 
 def _piece(data: Any) -> Piece:  # noqa: ANN401 - JSON from outside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from importlib.metadata import version
@@ -80,10 +81,12 @@ class _Server(uvicorn.Server):
         self._drain_s = drain_s
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called once, when a signal has come."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._service.pipeline.drain(self._drain_s))
-            group.create_task(super().shutdown(sockets))
+        """Called once, when a signal has come. A second signal makes uvicorn's part return early, and ends the drain."""
+        pipeline = self._service.pipeline
+        draining = asyncio.create_task(pipeline.drain(self._drain_s))
+        await super().shutdown(sockets)
+        draining.cancel()
+        await pipeline.drain(0)
 
 
 async def _serve(settings: Settings) -> None:
@@ -126,7 +129,7 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
         raise CannotStart(f"cannot listen on {host} port {port}: {reason}; try --port 0 for a free one") from None
 
 

@@ -78,14 +78,19 @@ class Link:
             return None
 
     def _read(self) -> None:
+        try:
+            self._read_on()
+        finally:
+            # The gateway closed its end, died or talks nonsense: nobody waits for what is still being computed.
+            os._exit(0)
+
+    def _read_on(self) -> None:
         stream = self._connection.makefile("rb")
-        while head := stream.read(LENGTH.size):
-            size = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else MAX_FRAME_BYTES + 1
+        while len(head := stream.read(LENGTH.size)) == LENGTH.size:
+            size = LENGTH.unpack(head)[0]
             if size > MAX_FRAME_BYTES:
-                break
+                return
             self._commands.put(decode_command(stream.read(size)))
-        # The gateway closed its end or died: nobody waits for what is still being computed.
-        os._exit(0)
 
 
 def serve(link: Link, backend: Backend) -> None:
@@ -156,6 +161,8 @@ def main() -> None:
     load = link.next(block=True)
     if not isinstance(load, Load):
         raise SystemExit("the first command must be load")
+    # Importing openvino reports to Google Analytics and writes to ~/intel, unless this module cannot be had.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # that is how an import is made to fail
     from dashbelle.engine.openvino import OpenVinoBackend  # noqa: PLC0415 - only the chosen backend is imported
 
     start = time.perf_counter()

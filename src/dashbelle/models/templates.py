@@ -27,6 +27,8 @@ class BelleTemplate:
     system message has no place in that form: it opens the first human turn.
     """
 
+    takes_tools = False
+
     def __init__(self, stops: Stops = NEXT_TURN) -> None:
         self.stops = stops
 
@@ -72,6 +74,8 @@ class JinjaTemplate:
     """
 
     stops = Stops()
+    takes_tools = False
+    """Some templates can write tools, but nobody here reads calls out of answers yet."""
 
     def __init__(self, source: str) -> None:
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from dashbelle.errors import EmptyInput, EmptyModel, IllegalInput, InvalidParameter
 from dashbelle.vocabulary import ChatPrompt, Message, Prompt, TextPrompt
 from dashbelle.wire.parameters import Parameters, parse_parameters
+from dashbelle.wire.response_format import check_json_word
 
-_ROLES = frozenset({"system", "user", "assistant"})
+_ROLES = frozenset({"system", "user", "assistant", "tool"})
 _MEDIA = frozenset({"image", "image_url", "audio", "input_audio", "video", "video_url", "file"})
 """The multimodal route names a part by its key. Beside a text they must not be overlooked."""
 _BAD_MESSAGE = "Role must be user or assistant and Content length must be greater than 0"
@@ -34,14 +36,16 @@ def parse_generation(body: object, *, as_parts: bool = False) -> GenerationReque
     """
     if not isinstance(body, dict):
         raise InvalidParameter("Required body invalid, please check the request body format.")
-    return GenerationRequest(
-        model=_model(body.get("model")),
-        prompt=_prompt(body.get("input")),
-        parameters=parse_parameters(body.get("parameters"), as_parts=as_parts),
-    )
+    model, prompt = read_model(body.get("model")), _prompt(body.get("input"))
+    parameters = parse_parameters(body.get("parameters"), as_parts=as_parts)
+    check_json_word(body.get("parameters"), prompt)
+    if parameters.uses_tools:
+        prompt = offer_tools(prompt)
+    return GenerationRequest(model, prompt, parameters)
 
 
-def _model(value: object) -> str:
+def read_model(value: object) -> str:
+    """The model's name. Raises EmptyModel, InvalidParameter."""
     if value is None or value == "":
         raise EmptyModel
     if not isinstance(value, str):
@@ -57,7 +61,7 @@ def _prompt(given: object) -> Prompt:
         raise IllegalInput
     prompt, messages, history = given.get("prompt"), given.get("messages"), given.get("history")
     if messages is not None:
-        return ChatPrompt(_messages(messages))
+        return read_messages(messages)
     if history is not None and history != []:
         return ChatPrompt(_history(history, prompt))
     return TextPrompt(_text_prompt(prompt))
@@ -73,22 +77,34 @@ def _text_prompt(value: object) -> str:
     return value
 
 
-def _messages(value: object) -> tuple[Message, ...]:
+def read_messages(value: object) -> ChatPrompt:
+    """The prompt of a list of messages. Raises InvalidParameter."""
     if not isinstance(value, list) or not value:
         raise InvalidParameter(_BAD_MESSAGE)
-    return tuple(_message(entry) for entry in value)
+    messages = tuple(_message(entry) for entry in value)
+    return ChatPrompt(messages, uses_tools=any(_speaks_of_tools(entry) for entry in value))
+
+
+def offer_tools(prompt: Prompt) -> ChatPrompt:
+    """The prompt with tools beside it, which only a conversation can have. Raises InvalidParameter."""
+    if isinstance(prompt, TextPrompt):
+        raise InvalidParameter(_NO_TOOLS)
+    return replace(prompt, uses_tools=True)
+
+
+def _speaks_of_tools(message: dict[str, Any]) -> bool:
+    return message.get("role") == "tool" or bool(message.get("tool_calls"))
 
 
 def _message(value: object) -> Message:
     if not isinstance(value, dict):
         raise InvalidParameter(_BAD_MESSAGE)
     role = value.get("role")
-    if role == "tool" or value.get("tool_calls"):
-        raise InvalidParameter(_NO_TOOLS)
     if not isinstance(role, str) or role not in _ROLES:
         raise InvalidParameter(_BAD_MESSAGE)
-    content = _content(value.get("content"))
-    if not content:
+    given = value.get("content")
+    content = "" if given is None and value.get("tool_calls") else _content(given)
+    if not content and not _speaks_of_tools(value):
         raise InvalidParameter(_BAD_MESSAGE)
     return Message(role, content)
 

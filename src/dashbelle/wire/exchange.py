@@ -15,6 +15,8 @@ from dashbelle.errors import DashbelleError, MalformedRequest, PayloadTooLarge, 
 from dashbelle.wire.dashscope import encode_error
 
 Field = tuple[bytes, bytes]
+ErrorEncoder = Callable[[DashbelleError, str], bytes]
+"""An error and the request's id -> a body of JSON."""
 
 JSON = b"application/json"
 _EVENT_STREAM: tuple[Field, ...] = (
@@ -51,6 +53,8 @@ class Exchange:
         self.status: int | None = None
         """None until the answer has begun."""
         self.error_code: str | None = None
+        self.encode_error: ErrorEncoder = encode_error
+        """How an error is written while no answer has begun; the path decides."""
         self.client_gone = False
         self.last_event_at = 0.0
         """The event loop's time when the last event was handed to the server."""
@@ -139,7 +143,7 @@ class Exchange:
         self.error_code = error.code
         if self.status is None:
             retry = [] if error.retry_after_s is None else [(b"retry-after", str(error.retry_after_s).encode())]
-            await self.answer(error.status, encode_error(error, self.request_id), retry)
+            await self.answer(error.status, self.encode_error(error, self.request_id), retry)
         elif self._error_event is not None and not self._ended:
             await self.send_event(self._error_event(error))
             await self.end_events()

@@ -12,6 +12,7 @@
 #                      message), more_body, response_started, scope; uses only write, close, is_closing of `transport`
 #   FlowControl        pause_reading, resume_reading, read_paused, resume_writing
 #   ServerState        connections (WebSockets too), total_requests; can be weakly referenced
+# And on httptools >= 0.6.3: the parser of older ones joins folded fields and takes spaces in their names.
 
 from __future__ import annotations
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 from starlette.datastructures import Headers
 
-from dashbelle.errors import AsyncNotSupported, InvalidParameter
+from dashbelle.errors import AsyncNotSupported, DashbelleError, InvalidParameter
 from dashbelle.vocabulary import Call, Delta, Usage
-from dashbelle.wire.bodies import GenerationRequest, parse_generation
+from dashbelle.wire.bodies import parse_generation
 from dashbelle.wire.callers import KeyRing, caller_of
 from dashbelle.wire.dashscope import HEARTBEAT, Answer, Events, ReplyForm, encode_answer
 from dashbelle.wire.exchange import Exchange, Field
@@ -21,6 +22,7 @@ from dashbelle.wire.liveness import Heartbeat, QuitWhen
 
 _LARGE_BODY_BYTES = 1024 * 1024
 """From here on a body is parsed in a thread, so that streams go on meanwhile."""
+_Request = TypeVar("_Request")
 _WORKSPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -68,30 +70,78 @@ class Generation:
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one POST. Raises DashbelleError; returns early if the client has left."""
         call, form = await read_call(exchange, self._pipeline, as_parts=self._as_parts)
-        reply = self._events if wants_events(exchange.headers) else self._whole
-        # Around everything that may take long: a leaving client frees its place in every phase.
-        async with QuitWhen(exchange.client_left):
-            await reply(exchange, call, form)
+        if wants_events(exchange.headers):
+            await answer_events(exchange, self._pipeline, call, Events(call.request_id, form))
+        else:
+            await answer_whole(exchange, self._pipeline, call, WholeAnswer(form, call.request_id))
 
-    async def _whole(self, exchange: Exchange, call: Call, form: ReplyForm) -> None:
-        answer = Answer(form)
-        async with self._pipeline.open(call) as stream:
+
+class WholeAnswer(Answer):
+    """The native body of one call."""
+
+    def __init__(self, form: ReplyForm, request_id: str) -> None:
+        super().__init__(form)
+        self._request_id = request_id
+
+    def body(self, usage: Usage) -> bytes:
+        """Once every choice has finished; raises KeyError before."""
+        return encode_answer(self, usage, self._request_id)
+
+
+class WholeForm(Protocol):
+    """Deltas -> the body of an answer that is not streamed."""
+
+    def add(self, delta: Delta) -> None:
+        """Take the next delta of any choice."""
+        ...
+
+    def body(self, usage: Usage) -> bytes:
+        """The answer, of which `usage` counts everything."""
+        ...
+
+
+class EventForm(Protocol):
+    """Deltas -> the events of an answer that is streamed."""
+
+    def result(self, delta: Delta, usage: Usage) -> bytes:
+        """The events of one delta; `usage` counts its choice so far."""
+        ...
+
+    def error(self, error: DashbelleError) -> bytes:
+        """The last events of an answer that ends badly."""
+        ...
+
+    def end(self, usage: Usage) -> bytes:
+        """What follows the last delta, if anything; `usage` counts everything."""
+        ...
+
+
+async def answer_whole(exchange: Exchange, pipeline: CallPipeline, call: Call, form: WholeForm) -> None:
+    """Run `call` and answer at its end. Raises DashbelleError; returns early if the client has left."""
+    # Around everything that may take long: a leaving client frees its place in every phase.
+    async with QuitWhen(exchange.client_left):
+        async with pipeline.open(call) as stream:
             async for delta in stream:
-                answer.add(delta)
-            body = encode_answer(answer, stream.usage, call.request_id)
+                form.add(delta)
+            body = form.body(stream.usage)
             fields = served_by(stream.served_by, call)
         await exchange.answer(200, body, fields)
 
-    async def _events(self, exchange: Exchange, call: Call, form: ReplyForm) -> None:
-        events = Events(call.request_id, form)
-        async with self._pipeline.open(call) as stream:
+
+async def answer_events(exchange: Exchange, pipeline: CallPipeline, call: Call, form: EventForm) -> None:
+    """Run `call` and stream its answer. Raises DashbelleError; returns early if the client has left."""
+    async with QuitWhen(exchange.client_left):
+        async with pipeline.open(call) as stream:
             # The first delta comes before the head, so that an early error is still a status.
             first = await anext(stream)
-            await exchange.begin_events(events.error, served_by(stream.served_by, call))
-            await exchange.send_event(events.result(first, stream.usage_of(first.index)))
+            await exchange.begin_events(form.error, served_by(stream.served_by, call))
+            await exchange.send_event(form.result(first, stream.usage_of(first.index)))
             async with Heartbeat(exchange, HEARTBEAT):
                 async for delta in stream:
-                    await exchange.send_event(events.result(delta, stream.usage_of(delta.index)))
+                    await exchange.send_event(form.result(delta, stream.usage_of(delta.index)))
+            tail = form.end(stream.usage)
+        if tail:
+            await exchange.send_event(tail)
         await exchange.end_events()
 
 
@@ -99,7 +149,7 @@ async def read_call(exchange: Exchange, keys: KeyRing, *, as_parts: bool = False
     """The call of a POST. Checked in this order: key, headers, body, model, input, parameters; raises Refused."""
     caller = await caller_of(exchange, keys)
     check_headers(exchange.headers)
-    request = await _read(exchange, as_parts=as_parts)
+    request = await read_json(exchange, partial(parse_generation, as_parts=as_parts))
     call = Call(
         request_id=exchange.request_id,
         caller=caller,
@@ -111,15 +161,12 @@ async def read_call(exchange: Exchange, keys: KeyRing, *, as_parts: bool = False
     return call, request.parameters.form
 
 
-async def _read(exchange: Exchange, *, as_parts: bool) -> GenerationRequest:
+async def read_json(exchange: Exchange, parse: Callable[[object], _Request]) -> _Request:
+    """What `parse` makes of the body, beside the loop if that is large. Raises as the two do."""
     body = await exchange.read_body()
     if len(body) > _LARGE_BODY_BYTES:
-        return await asyncio.to_thread(_parse, body, as_parts=as_parts)
-    return _parse(body, as_parts=as_parts)
-
-
-def _parse(body: bytes, *, as_parts: bool) -> GenerationRequest:
-    return parse_generation(decode(body), as_parts=as_parts)
+        return await asyncio.to_thread(lambda: parse(decode(body)))
+    return parse(decode(body))
 
 
 def served_by(name: str, call: Call) -> list[Field]:

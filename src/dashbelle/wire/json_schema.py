@@ -19,7 +19,7 @@ from dashbelle.wire.schema_values import (
     Node,
     allow,
     read_count,
-    read_number,
+    read_integer,
     read_string,
     read_types,
     refused,
@@ -31,8 +31,8 @@ MAX_BYTES = 16 * 1024
 MAX_DEPTH = 16
 MAX_COST = 3000
 """Measured with OpenVINO GenAI 2026.4, a unit is about 0.2 ms; each item that an array's bounds count costs one."""
-_NODE_COST, _OPTIONAL_COST, _INTEGER_COST, _NUMBER_COST = 3, 15, 20, 100
-"""Of any schema, and more for a property that is not required, an integer or a number with bounds."""
+_NODE_COST, _OPTIONAL_COST, _INTEGERS_PER_COST = 3, 15, 4
+"""Of any schema; more for a property that is not required; how many integers within bounds cost one more."""
 
 _ANNOTATIONS = frozenset(
     {
@@ -152,15 +152,11 @@ class _Reader:
                 return self._array(rules, place, depth)
             case "string":
                 return read_string(rules, place)
-            case "integer" | "number":
-                return self._bounded(kind, rules, place)
+            case "integer":
+                node = read_integer(rules, place)
+                self._spend(len(node.get("enum", ())) // _INTEGERS_PER_COST, place)
+                return node
         return {"type": kind}
-
-    def _bounded(self, kind: str, rules: Node, place: str) -> Node:
-        bounds = {key: read_number(rules, key, place) for key in rules if key != "type"}
-        if bounds:
-            self._spend(_INTEGER_COST if kind == "integer" else _NUMBER_COST, place)
-        return {"type": kind, **bounds}
 
     def _object(self, rules: Node, place: str, depth: int) -> Node:
         properties = rules.get("properties", {})

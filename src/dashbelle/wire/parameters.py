@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dashbelle.errors import InvalidParameter
 from dashbelle.vocabulary import Sampling, Stops
 from dashbelle.wire.dashscope import ReplyForm
+from dashbelle.wire.logprobs import read_top
+from dashbelle.wire.response_format import read_response_format
 
 MAX_SEED = 2**63 - 1
 MAX_STOPS = 16
@@ -31,6 +33,7 @@ class Parameters:
 
     sampling: Sampling
     form: ReplyForm
+    uses_tools: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Rule:
     name: str
     read: Callable[[str, object], Any]
     field: str | None = None
-    """The field of Sampling or ReplyForm that takes the value; None: checked, then ignored."""
+    """The field that takes the value, of Sampling for most; None: checked, then ignored."""
     null: Any = None
 
 
@@ -52,19 +55,27 @@ def parse_parameters(value: object, *, as_parts: bool = False) -> Parameters:
     given = {} if value is None else value
     if not isinstance(given, dict):
         raise InvalidParameter('The "parameters" must be a JSON object.')
-    known = _read(given)
-    as_message = known.pop("as_message", False) or as_parts
-    form = ReplyForm(as_message=as_message, incremental=known.pop("incremental", False), as_parts=as_parts)
+    known = read_rules(RULES, given)
+    form = ReplyForm(
+        as_message=known.pop("as_message", False) or as_parts,
+        incremental=known.pop("incremental", False),
+        as_parts=as_parts,
+        logprobs=known.get("logprobs", False),
+        top_logprobs=known.pop("top_logprobs", 0),
+    )
+    uses_tools = known.pop("uses_tools", False)
     sampling = Sampling(**known)
     if sampling.n > 1 and not form.as_message:
         raise InvalidParameter('Parameter n greater than 1 needs "result_format": "message".')
-    return Parameters(sampling, form)
+    if sampling.logprobs and not form.as_message:
+        raise InvalidParameter('Parameter logprobs needs "result_format": "message".')
+    return Parameters(sampling, form, uses_tools)
 
 
-def _read(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The checked values by field name."""
+def read_rules(rules: Iterable[Rule], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The checked values by field name. Raises InvalidParameter."""
     fields: dict[str, Any] = {}
-    for rule in RULES:
+    for rule in rules:
         if rule.name not in given:
             continue
         value = given[rule.name]
@@ -98,7 +109,7 @@ def _integer(holds: Callable[[int], bool], out_of_range: str) -> Callable[[str, 
     return read
 
 
-def _boolean(name: str, value: object) -> bool:
+def read_boolean(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise InvalidParameter(f"'{name}' must be Boolean")
     return value
@@ -108,7 +119,7 @@ def _never(reason: str) -> Callable[[str, object], None]:
     """A switch that must stay off."""
 
     def read(name: str, value: object) -> None:
-        if _boolean(name, value):
+        if read_boolean(name, value):
             raise InvalidParameter(reason)
 
     return read
@@ -125,17 +136,10 @@ def _as_message(_name: str, value: object) -> bool:
     return bool(value == "message")
 
 
-def _tools(_name: str, value: object) -> None:
-    if value != []:
-        raise InvalidParameter("The tool call is not supported.")
-
-
-def _response_format(_name: str, value: object) -> None:
-    kind = value.get("type") if isinstance(value, dict) else None
-    if kind in ("json_object", "json_schema"):
-        raise InvalidParameter(f"This model does not support response_format of type '{kind}'.")
-    if kind != "text":
-        raise InvalidParameter('Unknown format of response_format, it should be {"type": "text"}.')
+def _tools(name: str, value: object) -> bool:
+    if not isinstance(value, list):
+        raise InvalidParameter(f"'{name}' must be a list")
+    return bool(value)
 
 
 def _stops(_name: str, value: object) -> Stops:
@@ -171,9 +175,7 @@ def _bounded(entry: _Entry) -> _Entry:
 _max_tokens = _integer(lambda tokens: tokens >= 1, f"Range of max_tokens should be [1, {2**31 - 1}]")
 """Each model's own bound is admission's to check."""
 
-RULES = (
-    Rule("result_format", _as_message, "as_message"),
-    Rule("incremental_output", _boolean, "incremental"),
+SAMPLING_RULES = (
     Rule("temperature", _float(lambda t: 0 <= t < 2, "Temperature should be in [0.0, 2.0)"), "temperature"),
     Rule("top_p", _float(lambda p: 0 < p <= 1, "Range of top_p should be (0.0, 1.0]"), "top_p"),
     Rule("top_k", _top_k, "top_k", null=0),
@@ -191,9 +193,22 @@ RULES = (
         _float(lambda p: -2 <= p <= 2, "Presence_penalty should be in [-2.0, 2.0]"),
         "presence_penalty",
     ),
+    Rule(
+        "frequency_penalty",
+        _float(lambda p: -2 <= p <= 2, "Frequency_penalty should be in [-2.0, 2.0]"),
+        "frequency_penalty",
+    ),
     Rule("n", _integer(lambda n: 1 <= n <= 4, "Range of n should be [1, 4]"), "n"),
     Rule("enable_search", _never("This model does not support enable_search.")),
-    Rule("logprobs", _never("This model does not support logprobs.")),
-    Rule("tools", _tools),
-    Rule("response_format", _response_format),
+    Rule("tools", _tools, "uses_tools"),
+    Rule("response_format", read_response_format, "json_schema"),
+)
+"""What native and compatible requests share."""
+
+RULES = (
+    Rule("result_format", _as_message, "as_message"),
+    Rule("incremental_output", read_boolean, "incremental"),
+    *SAMPLING_RULES,
+    Rule("logprobs", read_boolean, "logprobs"),
+    Rule("top_logprobs", read_top, "top_logprobs"),
 )

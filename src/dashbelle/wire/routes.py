@@ -25,6 +25,9 @@ from dashbelle.wire.files import Files
 from dashbelle.wire.health import Healthz, Metrics, Readiness, Readyz
 from dashbelle.wire.http import CallPipeline, Generation
 from dashbelle.wire.models import Models
+from dashbelle.wire.openai import CHAT_ALIAS, PREFIX, chat_completions, is_compatible, no_embeddings, text_completions
+from dashbelle.wire.openai_errors import encode_error as encode_compatible_error
+from dashbelle.wire.openai_models import CompatibleModels
 from dashbelle.wire.tasks import cancel_task, list_tasks, show_task
 from dashbelle.wire.tokenizer import Tokenizer, TokenizingPipeline
 from dashbelle.wire.upgrade import Upgrade
@@ -37,7 +40,7 @@ INFERENCE_PATH = "/api-ws/v1/inference"
 _EXCHANGE = "dashbelle.exchange"
 """Where the exchange travels in an ASGI scope."""
 _SLASHES = re.compile("/{2,}")
-_MISSING_SLASH = re.compile("^/api/v1(?=[^/])")
+_MISSING_SLASH = re.compile("^/(api|compatible-mode)/v1(?=[^/])")
 """SDKs join base and path in several ways."""
 
 Handler = Callable[[Any], Awaitable[None]]
@@ -60,8 +63,9 @@ def build(
     lifespan: Lifespan[Any] | None = None,
     new_request_id: Callable[[], str] = lambda: str(uuid4()),
     clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], float] = time.time,
 ) -> Application:
-    """The whole HTTP side as one ASGI app. `clock` counts seconds."""
+    """The whole HTTP side as one ASGI app. `clock` counts seconds, `now` those of the Unix era."""
     inference = Inference(pipeline, log=log, new_request_id=new_request_id, clock=clock)
     routes = [
         Route(GENERATION_PATH, Endpoint(Generation(pipeline), "POST")),
@@ -69,6 +73,7 @@ def build(
         Route("/api/v1/tokenizer", Endpoint(Tokenizer(pipeline), "POST")),
         WebSocketRoute(INFERENCE_PATH, Endpoint(inference, "GET")),
         *_kept_things(pipeline, catalog, shelf),
+        *_compatible(pipeline, catalog, now),
         Route("/healthz", Endpoint(Healthz(), "GET", "HEAD")),
         Route("/readyz", Endpoint(Readyz(readiness), "GET", "HEAD")),
         Route("/metrics", Endpoint(Metrics(registry), "GET", "HEAD")),
@@ -93,6 +98,20 @@ def _kept_things(keys: KeyRing, catalog: Catalog, shelf: Shelf) -> list[Route]:
             for name in ("fine-tunes", "deployments")
             for rest in ("", "/{rest:path}")
         ),
+    ]
+
+
+def _compatible(pipeline: CallPipeline, catalog: Catalog, now: Callable[[], float]) -> list[Route]:
+    """What OpenAI's clients ask for."""
+    models, keyed = CompatibleModels(catalog, created=now()), partial(Keyed, pipeline)
+    chat = Endpoint(chat_completions(pipeline, now), "POST")
+    return [
+        Route(f"{PREFIX}/chat/completions", chat),
+        Route(CHAT_ALIAS, chat),
+        Route(f"{PREFIX}/completions", Endpoint(text_completions(pipeline, now), "POST")),
+        Route(f"{PREFIX}/embeddings", Endpoint(keyed(no_embeddings), "POST")),
+        Route(f"{PREFIX}/models", Endpoint(keyed(models.list), "GET")),
+        Route(f"{PREFIX}/models/{{model}}", Endpoint(keyed(models.show), "GET")),
     ]
 
 
@@ -147,6 +166,8 @@ class Application:
         kind = Upgrade if scope["type"] == "websocket" else Exchange
         exchange = kind(scope, receive, send, request_id=self._new_request_id(), limits=self._limits)
         scope[_EXCHANGE] = exchange
+        if is_compatible(scope["path"]):
+            exchange.encode_error = encode_compatible_error
         started_at = self._clock()
         try:
             await self._answer(scope, receive, send, exchange)
@@ -193,4 +214,4 @@ async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:
 def _normal(path: str) -> str:
     """`path` as the routes spell it: single slashes, none at the end."""
     single = _SLASHES.sub("/", path)
-    return _MISSING_SLASH.sub("/api/v1/", single).rstrip("/") or "/"
+    return _MISSING_SLASH.sub(r"/\1/v1/", single).rstrip("/") or "/"

@@ -9,11 +9,14 @@ from dashbelle.errors import InvalidParameter
 
 MAX_ITEMS = 1000
 """What minItems and maxItems may say."""
+MAX_INTEGERS = 1000
+"""How many the bounds of an integer may leave."""
 MAX_INTEGER = 2**53
 """Engines read numbers as doubles."""
 _PLACE_LENGTH = 200
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
-_DATE = r"[12][0-9]{3}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+_DAY = "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+_DATE = f"[12][0-9]{{3}}-{_DAY}"
 """Every date of two millennia but the 29th of February."""
 _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 _FORMATS = {
@@ -42,7 +45,7 @@ KEYWORDS: dict[str, set[str]] = {
     "array": {"items", "prefixItems", "minItems", "maxItems"},
     "string": {"format"},
     "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
-    "number": {"minimum", "maximum"},
+    "number": set(),
     "boolean": set(),
     "null": set(),
 }
@@ -58,7 +61,7 @@ def read_types(rules: Node, place: str) -> list[str]:
 
 
 def read_string(rules: Node, place: str) -> Node:
-    """A string, in its format if that is one of ours; other formats are notes to the reader. Raises InvalidParameter."""
+    """A string, in its format if that is one of ours; any other is a note to the reader. Raises InvalidParameter."""
     name = rules.get("format")
     if not isinstance(name, str | None):
         raise refused(place, 'must have a string as its "format"')
@@ -66,14 +69,39 @@ def read_string(rules: Node, place: str) -> Node:
     return {"type": "string", "pattern": f"^{pattern}$"} if pattern else {"type": "string"}
 
 
-def read_number(rules: Node, key: str, place: str) -> int | float:
-    """A bound of a number. Raises InvalidParameter."""
-    value = rules[key]
+def read_integer(rules: Node, place: str) -> Node:
+    """An integer: any, from 0 or 1 on, or one of a few, which are listed. Raises InvalidParameter.
+
+    Engines turn other bounds into grammars that let numbers beyond them through.
+    """
+    low, high = _bound(rules, "minimum", 0, place), _bound(rules, "maximum", 0, place)
+    low = max(
+        (bound for bound in (low, _bound(rules, "exclusiveMinimum", 1, place)) if bound is not None), default=None
+    )
+    high = min(
+        (bound for bound in (high, _bound(rules, "exclusiveMaximum", -1, place)) if bound is not None), default=None
+    )
+    if low is None and high is None:
+        return {"type": "integer"}
+    if high is None and low in {0, 1}:
+        return {"type": "integer", "minimum": low}
+    if low is None or high is None or high - low >= MAX_INTEGERS:
+        raise refused(place, f"must leave at most {MAX_INTEGERS} integers, or all from 0 or 1 on")
+    if high < low:
+        raise refused(place, "leaves no integer")
+    return {"enum": list(range(low, high + 1))}
+
+
+def _bound(rules: Node, key: str, step: int, place: str) -> int | None:
+    """The first or last integer that `key` lets through."""
+    value = rules.get(key)
+    if value is None:
+        return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > MAX_INTEGER:
-        raise refused(place, f'must have a number within {MAX_INTEGER} of 0 as its "{key}"')
-    return value
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MAX_INTEGER:
+        raise refused(place, f'must have an integer within {MAX_INTEGER} of 0 as its "{key}"')
+    return value + step
 
 
 def read_count(rules: Node, key: str, place: str) -> int:

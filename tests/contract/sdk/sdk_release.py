@@ -46,6 +46,7 @@ class SdkRelease:
             "HOME": str(self._home),
             "DASHSCOPE_API_KEY": key,
             "DASHSCOPE_HTTP_BASE_URL": f"{url}/api/v1",
+            "DASHSCOPE_WEBSOCKET_BASE_URL": f"{url.replace('http', 'ws', 1)}/api-ws/v1/inference",
             "NO_PROXY": "127.0.0.1",
         }
         command = [str(self.python), str(script), *arguments]

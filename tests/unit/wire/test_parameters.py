@@ -7,6 +7,7 @@ import pytest
 from dashbelle.errors import InvalidParameter
 from dashbelle.vocabulary import Sampling, Stops
 from dashbelle.wire.dashscope import ReplyForm
+from dashbelle.wire.logprobs import TOO_MANY
 from dashbelle.wire.parameters import MAX_STOP_LENGTH, MAX_STOPS, RULES, Parameters, parse_parameters
 
 MAX_SEED = 9223372036854775807
@@ -20,7 +21,6 @@ STOP = (
     "and all elements within the list must be of the same type."
 )
 STOP_LENGTH = "Range of length of each stop entry should be [1, 1024]"
-TOOLS = "The tool call is not supported."
 RESULT_FORMAT = 'Parameter result_format should be "text" or "message".'
 
 
@@ -125,21 +125,14 @@ def test_values_in_range_reach_sampling(name: str, value: object, field: str, pa
         ("incremental_output", 1, "'incremental_output' must be Boolean"),
         ("enable_search", True, "This model does not support enable_search."),
         ("enable_search", 1, "'enable_search' must be Boolean"),
-        ("logprobs", True, "This model does not support logprobs."),
-        ("tools", [{"type": "function"}], TOOLS),
-        ("tools", {}, TOOLS),
-        (
-            "response_format",
-            {"type": "json_object"},
-            "This model does not support response_format of type 'json_object'.",
-        ),
-        (
-            "response_format",
-            {"type": "json_schema"},
-            "This model does not support response_format of type 'json_schema'.",
-        ),
-        ("response_format", "json", 'Unknown format of response_format, it should be {"type": "text"}.'),
-        ("response_format", {"type": []}, 'Unknown format of response_format, it should be {"type": "text"}.'),
+        ("frequency_penalty", -2.1, "Frequency_penalty should be in [-2.0, 2.0]"),
+        ("frequency_penalty", 2.1, "Frequency_penalty should be in [-2.0, 2.0]"),
+        ("logprobs", 1, "'logprobs' must be Boolean"),
+        ("logprobs", True, 'Parameter logprobs needs "result_format": "message".'),
+        ("top_logprobs", 2, TOO_MANY),
+        ("top_logprobs", -1, TOO_MANY),
+        ("top_logprobs", True, "'top_logprobs' must be Integer"),
+        ("tools", {}, "'tools' must be a list"),
     ],
 )
 def test_values_out_of_range_are_refused_with_the_rule(name: str, value: object, message: str) -> None:
@@ -173,8 +166,8 @@ def test_unknown_and_harmless_parameters_are_ignored() -> None:
         "debug": {"a": 1},
         "stream": "yes",
         "thinking_budget": -1,
-        "frequency_penalty": 9,
         "n_discard": -1,
+        "top_logprobs": 1,
         "": None,
     }
     assert parse_parameters(ignored) == parse_parameters({})
@@ -184,6 +177,17 @@ def test_the_reply_form_is_read() -> None:
     assert parse_parameters({"result_format": "text"}).form == ReplyForm()
     given = {"result_format": "message", "incremental_output": True}
     assert parse_parameters(given).form == ReplyForm(as_message=True, incremental=True)
+
+
+def test_logprobs_are_for_messages() -> None:
+    given = {"result_format": "message", "logprobs": True, "top_logprobs": 1}
+    parameters = parse_parameters(given)
+    assert parameters.sampling.logprobs
+    assert parameters.form == ReplyForm(as_message=True, logprobs=True, top_logprobs=1)
+
+
+def test_offered_tools_are_noted() -> None:
+    assert parse_parameters({"tools": [{"type": "function"}]}).uses_tools
 
 
 def test_max_tokens_wins_over_its_alias() -> None:

@@ -10,23 +10,19 @@ from typing import Any
 
 import pytest
 import structlog
-from asgi_client import KEY, LIMITS, NO_SHELF, REQUEST_ID, Gateway, ScriptedPipeline
+from asgi_client import LIMITS, NO_SHELF, REQUEST_ID, Gateway, ScriptedPipeline
 from asgi_socket import TASK_ID, Socket, connected, continue_task, finish_task, run_task
 from prometheus_client import CollectorRegistry
 
 from dashbelle.engine.catalog import Catalog
 from dashbelle.errors import (
     DashbelleError,
-    IllegalInput,
     InternalError,
     InvalidApiKey,
-    InvalidParameter,
     ModelNotFound,
-    PayloadTooLarge,
     QueueFull,
-    ServerDraining,
 )
-from dashbelle.vocabulary import Caller, ChatPrompt, Delta, Message, TextPrompt
+from dashbelle.vocabulary import Caller, ChatPrompt, Delta, Message
 from dashbelle.wire.routes import build
 from dashbelle.wire.websocket import MAX_TASKS
 
@@ -259,159 +255,3 @@ async def test_frames_that_come_together_do_not_keep_others_waiting() -> None:
             await asyncio.sleep(0)
             turns += 1
         assert turns > 900
-
-
-# Input in pieces
-
-
-@pytest.mark.parametrize(("streaming", "results"), [("in", ["result-generated"]), ("duplex", ["result-generated"] * 3)])
-async def test_input_may_come_in_pieces(streaming: str, results: list[str]) -> None:
-    app = Gateway(ScriptedPipeline(*HELLO))
-    async with connected(app.app) as socket:
-        socket.say(run_task(streaming=streaming, input={"prompt": "Human:"}))
-        assert (await socket.event())["header"]["event"] == "task-started"
-        socket.say(continue_task({"prompt": "你"}))
-        socket.say(continue_task({"input": {"prompt": "好\n\nAssistant:"}}))
-        socket.say(finish_task())
-        assert await names(socket) == [*results, "task-finished"]
-    assert [call.prompt for call in app.pipeline.calls] == [TextPrompt("Human:你好\n\nAssistant:")]
-
-
-async def test_an_input_that_came_at_once_is_not_awaited() -> None:
-    app = Gateway(ScriptedPipeline(*HELLO))
-    async with connected(app.app) as socket:
-        for frame in (run_task(streaming="in", input={}), continue_task({"prompt": "hi"}), finish_task()):
-            socket.say(frame)
-        assert await names(socket) == ["task-started", "result-generated", "task-finished"]
-    assert [call.prompt for call in app.pipeline.calls] == [TextPrompt("hi")]
-
-
-@pytest.mark.parametrize(
-    ("piece", "error"),
-    [
-        ({"input": 5}, IllegalInput()),
-        ({"input": {"prompt": 5}}, InvalidParameter('Each piece of "prompt" must be a string.')),
-        ({"input": "a" * 1024 * 1024}, PayloadTooLarge()),
-    ],
-)
-async def test_a_bad_piece_ends_its_task(piece: dict[str, Any], error: DashbelleError) -> None:
-    app = Gateway()
-    async with connected(app.app) as socket:
-        socket.say(run_task(streaming="duplex", input={}))
-        await socket.event()
-        socket.say(continue_task(piece))
-        assert await socket.failure() == failed(error)
-        assert app.pipeline.calls == []
-
-
-async def test_an_input_that_is_empty_at_its_end_fails() -> None:
-    async with connected(Gateway().app) as socket:
-        socket.say(run_task(streaming="in", input=...))
-        await socket.event()
-        socket.say(finish_task())
-        assert (await socket.failure())[1] == "InvalidParameter"
-
-
-@pytest.mark.parametrize("first", [run_task(streaming="duplex", input=5), run_task(streaming="none", input=5)])
-async def test_input_for_a_task_that_has_failed_is_ignored(first: dict[str, Any]) -> None:
-    async with connected(Gateway().app) as socket:
-        socket.say(first)
-        assert await socket.failure() == failed(IllegalInput())
-        for frame in (continue_task({"prompt": "a"}), finish_task(), finish_task("other")):
-            socket.say(frame)
-        # The Java SDK would take a second failure for one of its next task.
-        assert (await socket.failure())[0] == "other"
-
-
-# Ends
-
-
-@pytest.mark.parametrize("streaming", ["none", "out"])
-async def test_a_client_that_hangs_up_ends_its_tasks(streaming: str) -> None:
-    app = Gateway(ScriptedPipeline(HELLO[0], asyncio.Event()))
-    async with connected(app.app) as socket:
-        for task_id in ("a", "b"):
-            socket.say(run_task(task_id, streaming))
-            await socket.event()
-        while app.pipeline.open_calls < 2:
-            await asyncio.sleep(0)
-    assert (app.pipeline.cancelled, app.pipeline.open_calls) == (2, 0)
-    tasks = [line for line in app.log_lines if line["event"] == "task"]
-    assert [(line["status"], line["client_gone"]) for line in tasks] == [(499, True)] * 2
-
-
-async def test_a_client_that_hangs_up_while_events_cannot_be_sent_ends_its_tasks() -> None:
-    app = Gateway(ScriptedPipeline(*HELLO))
-    async with connected(app.app) as socket:
-        socket.readable.clear()
-        socket.say(run_task(streaming="out"))
-        while socket.reads < 3:
-            await asyncio.sleep(0)
-    assert app.pipeline.open_calls == 0
-
-
-async def test_a_cancelled_server_task_ends_everything() -> None:
-    app = Gateway(ScriptedPipeline(HELLO[0], asyncio.Event()))
-    socket = Socket()
-    running = asyncio.create_task(
-        app.app(socket.scope({"authorization": f"Bearer {KEY}"}), socket.receive, socket.send)
-    )
-    socket.say(run_task())
-    await app.pipeline.reached.wait()
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    assert app.pipeline.open_calls == 0
-
-
-async def test_an_idle_socket_is_closed_when_the_server_drains() -> None:
-    async with connected(Gateway().app) as socket:
-        socket.draining.set()
-        assert await socket.sent.get() == {"type": "websocket.close", "code": 1001, "reason": ""}
-
-
-async def test_a_drain_lets_running_tasks_end_and_takes_no_others() -> None:
-    go_on = asyncio.Event()
-    app = Gateway(ScriptedPipeline(HELLO[0], go_on, *HELLO[1:]))
-    async with connected(app.app) as socket:
-        socket.say(run_task("running"))
-        await app.pipeline.reached.wait()
-        socket.say(run_task("gathering", "duplex"))
-        assert [(await socket.event())["header"]["task_id"] for _ in range(2)] == ["running", "gathering"]
-        socket.draining.set()
-        assert await socket.failure() == failed(ServerDraining(), "gathering")
-        socket.say(run_task("late"))
-        assert await socket.failure() == failed(ServerDraining(), "late")
-        go_on.set()
-        assert await names(socket) == ["result-generated", "task-finished"]
-        assert (await socket.sent.get())["code"] == 1001
-
-
-# The log
-
-
-async def test_each_task_is_one_log_line() -> None:
-    app = Gateway(ScriptedPipeline(*HELLO))
-    async with connected(app.app) as socket:
-        socket.say(run_task())
-        await socket.answer()
-        socket.say("{")
-        await socket.failure()
-    common = {"event": "task", "request_id": REQUEST_ID, "duration_ms": 100.0, "key": "ada"}
-    done, refused, upgrade = app.log_lines
-    assert done == {**common, "task_id": TASK_ID, "status": 200}
-    assert refused == {**common, "task_id": "", "status": 400, "code": "InvalidParameter"}
-    assert (upgrade["event"], upgrade["status"], upgrade["key"]) == ("request", 101, "ada")
-
-
-async def test_the_log_has_no_prompt_answer_key_or_query() -> None:
-    scripts: list[tuple[Any, ...]] = [(Delta("canary-answer", 1, "stop"),), (ZeroDivisionError(),), (QueueFull(),)]
-    frames = [run_task(input={"prompt": "canary-prompt"}), run_task("canary prompt"), '"canary"', "{canary"]
-    for script in scripts:
-        app = Gateway(ScriptedPipeline(*script))
-        async with connected(app.app) as socket:
-            for frame in frames:
-                socket.say(frame)
-                await socket.answer()
-        assert len(app.log_lines) > len(frames)
-        assert "canary" not in app.log
