@@ -55,7 +55,8 @@ async def _measure(folder: Path) -> list[Figure]:
         for (model, max_tokens), rounds in ROUNDS.items():
             times = await _rounds(server, model, max_tokens, rounds)
             figures += comparison(f"overhead, {model}, max_tokens {max_tokens}", times)
-        figures += await layers.measure(server, PROMPT, folder)
+        engine, prompt = await _bare(server, STAND_IN, 1)
+        figures += await layers.measure(server, PROMPT, lambda: _drive(engine, prompt), folder)
     return figures
 
 
@@ -77,9 +78,7 @@ def _added(ours: Sequence[float], bare: Sequence[float]) -> tuple[float, ...]:
 
 
 async def _rounds(server: Hosted, model: str, max_tokens: int, rounds: int) -> Times:
-    served = server.service.catalog.find(model)
-    call = Call("bench", Caller(0, "bench"), model, TextPrompt(PROMPT), Sampling(top_k=1, max_tokens=max_tokens))
-    (prompt,) = await admit(served, call)
+    engine, prompt = await _bare(server, model, max_tokens)
     requests = {
         events: generation(server.key, model, PROMPT, events=events, top_k=1, max_tokens=max_tokens)
         for events in (False, True)
@@ -90,7 +89,7 @@ async def _rounds(server: Hosted, model: str, max_tokens: int, rounds: int) -> T
     for order in islice(cycle(orders), WARM_UP + rounds):
         for way in order:
             if way == "engine":
-                first_s, whole_s = await _drive(served.engine, prompt)
+                first_s, whole_s = await _drive(engine, prompt)
                 times.engine_first.append(first_s * 1000)
                 times.engine_whole.append(whole_s * 1000)
             elif way == "json":
@@ -104,6 +103,14 @@ async def _rounds(server: Hosted, model: str, max_tokens: int, rounds: int) -> T
         times.json_whole[WARM_UP:],
         times.events_first[WARM_UP:],
     )
+
+
+async def _bare(server: Hosted, model: str, max_tokens: int) -> tuple[Engine, AdmittedPrompt]:
+    """A model's engine, and the prompt as the pipeline would hand it over."""
+    served = server.service.catalog.find(model)
+    call = Call("bench", Caller(0, "bench"), model, TextPrompt(PROMPT), Sampling(top_k=1, max_tokens=max_tokens))
+    (prompt,) = await admit(served, call)
+    return served.engine, prompt
 
 
 async def _drive(engine: Engine, prompt: AdmittedPrompt) -> tuple[float, float]:

@@ -12,11 +12,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-VERSIONS = ("1.10.0", "1.25.0", "2.0.2")
-"""BELLE's days, the last of the 1.x line, and the one with a second surface."""
+VERSIONS = ("1.10.0", "1.14.1", "1.20.14", "1.25.0", "2.0.2")
+"""BELLE's days, two between, the last of the 1.x line, and the one with a second surface."""
 
 OPENAI_VERSIONS = ("1.109.1", "3.57.0")
 """The last of the 1.x line, and a recent one."""
+
+LANGCHAIN_VERSION = "0.4.2"
+"""The last of langchain-community; it calls dashscope 1.25.0."""
 
 _TESTS = Path(__file__).parent
 _FOLDER = _TESTS.parent / ".venvs"
@@ -30,6 +33,11 @@ def sdk_python(version: str) -> Path:
 def openai_python(version: str) -> Path:
     """The interpreter beside `openai` of this release; otherwise as `sdk_python`."""
     return _python_beside("openai", version, _TESTS / "contract" / "openai" / "requirements")
+
+
+def langchain_python() -> Path:
+    """The interpreter beside `langchain_community`; otherwise as `sdk_python`."""
+    return _python_beside("langchain-community", LANGCHAIN_VERSION, _TESTS / "contract" / "langchain" / "requirements")
 
 
 def _python_beside(package: str, version: str, locks: Path) -> Path:

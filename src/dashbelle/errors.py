@@ -26,6 +26,9 @@ DashbelleError
       - RequestLimitReached      429 Throttling.RateQuota
       - TokenLimitReached        429 Throttling.AllocationQuota
       - ConcurrencyLimitReached  429 Throttling
+    + BudgetUsedUp               429 Throttling.AllocationQuota
+      - FreeTierUsedUp           403 AllocationQuota.FreeTierOnly
+      - MoneyUsedUp              400 Arrearage
     + ModelUnavailable           503 ModelUnavailable
       - ServerDraining           503 ModelUnavailable
     + LedgerUnavailable          503 ModelUnavailable
@@ -47,6 +50,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from dashbelle.vocabulary import EndReason
+
+PATIENCE_S = 60
+"""A wait that is longer is no matter of a client's own retries."""
 
 
 class DashbelleError(Exception):
@@ -259,6 +265,35 @@ class ConcurrencyLimitReached(LimitReached):
     """Too many calls open at the same time, those that wait for a slot included."""
 
     unit = "concurrent calls"
+
+
+class BudgetUsedUp(Refused):
+    """A budget has no room for what this call may use at most. `explained`: which budget, how much, when it frees.
+
+    `retry_after_s` None means that waiting will not help.
+    """
+
+    code, status = "Throttling.AllocationQuota", 429
+    default_message = "Allocated quota exceeded, please increase your quota limit."
+
+    def __init__(self, explained: str = "", *, retry_after_s: int | None = None) -> None:
+        super().__init__(f"{self.default_message} {explained}".rstrip(), retry_after_s=retry_after_s)
+        if retry_after_s is None or retry_after_s > PATIENCE_S:
+            self.should_retry = False
+
+
+class FreeTierUsedUp(BudgetUsedUp):
+    """A budget of tokens that is never filled again."""
+
+    code, status = "AllocationQuota.FreeTierOnly", 403
+    default_message = "The free tier of the model has been exhausted."
+
+
+class MoneyUsedUp(BudgetUsedUp):
+    """A budget of money, whatever its period."""
+
+    code, status = "Arrearage", 400
+    default_message = "Access denied, please make sure your account is in good standing."
 
 
 class ModelUnavailable(Refused):

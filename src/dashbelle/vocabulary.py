@@ -216,3 +216,47 @@ class Receipt:
     end_reason: EndReason
     started_at: datetime
     ended_at: datetime
+
+
+class LimitScope(StrEnum):
+    """Whose calls a limit counts together."""
+
+    KEY = "key"
+    MODEL = "model"
+
+
+class LimitKind(StrEnum):
+    """What a limit bounds."""
+
+    REQUESTS_PER_MINUTE = "rpm"
+    TOKENS_PER_MINUTE = "tpm"
+    CONCURRENT_CALLS = "concurrent"
+    SHARE = "share"
+    """Not a bound, but a key's weight in the waiting line."""
+    TOKENS = "tokens"
+    """With MONEY, a budget: used up over a period."""
+    MONEY = "money"
+
+
+class BudgetPeriod(StrEnum):
+    """After what a budget is full again: a UTC day, a UTC month, or never."""
+
+    DAY = "day"
+    MONTH = "month"
+    TOTAL = "total"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What the calls of one key, or for one model, may use at most."""
+
+    scope: LimitScope
+    name: str | None
+    """Of the key or the model, as callers ask for it. None: each one for itself that has no limit of this kind."""
+    kind: LimitKind
+    amount: int
+    """Calls, tokens, hundredths of a share, or billionths of the currency."""
+    period: BudgetPeriod | None = None
+    """Of a budget; None for the other kinds."""
+    key_id: int | None = None
+    """Of the live key of that name, if there is one."""

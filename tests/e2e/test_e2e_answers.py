@@ -34,6 +34,7 @@ def test_echo_says_the_prompt_byte_for_byte(echo_server: RunningServer, prompt: 
     assert answer["usage"]["input_tokens"] == answer["usage"]["output_tokens"] == len(prompt.encode())
 
 
+@pytest.mark.item(40)
 def test_a_sampled_answer_is_the_same_for_the_same_seed_and_another_for_another(belle_server: RunningServer) -> None:
     client = NativeClient(belle_server)
     first, again, other = (client.answer(LONG_STORY, seed=seed, **SAMPLED)["output"]["text"] for seed in (7, 7, 8))
@@ -42,6 +43,7 @@ def test_a_sampled_answer_is_the_same_for_the_same_seed_and_another_for_another(
 
 
 @pytest.mark.parametrize("greedy", [{"top_k": 1}, {"temperature": 0}], ids=["top_k", "temperature"])
+@pytest.mark.item(40)
 def test_a_greedy_answer_does_not_depend_on_the_seed(belle_server: RunningServer, greedy: dict[str, int]) -> None:
     client = NativeClient(belle_server)
     texts = {client.answer(LONG_STORY, seed=seed, max_tokens=40, **greedy)["output"]["text"] for seed in (1, 2, 3)}

@@ -14,7 +14,6 @@ from itertools import count
 from pathlib import Path
 
 import httpx2
-import pytest
 from native_client import ENDLESS, LONG_STORY, NativeClient
 
 from running_server import RunningServer, StartServer, is_alive, wait_until

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Barrier
 
 import httpx2
+import pytest
 from native_client import ENDLESS, LONG_STORY, Event, NativeClient
 
 from running_server import RunningServer, StartServer, is_alive, wait_until
@@ -17,6 +18,7 @@ BACK_S = 40.0
 """The engine is back within 3 seconds when nothing else runs."""
 
 
+@pytest.mark.item(71)
 def test_a_killed_engine_is_told_to_every_caller_metered_once_and_replaced(start_server: StartServer) -> None:
     server = start_server()
     (worker,) = server.worker_pids()

@@ -26,6 +26,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory, engine_cache: Path) -> Iter
     server.stop()
 
 
+@pytest.mark.item(72)
 def test_a_client_that_leaves_its_stream_frees_the_slot(narrow: RunningServer) -> None:
     with NativeClient(narrow).stream(LONG_STORY, **ENDLESS) as stream:
         next(stream)
@@ -37,6 +38,7 @@ def test_a_client_that_leaves_its_stream_frees_the_slot(narrow: RunningServer) -
     assert 2 <= row["output_tokens"] < ENDLESS["max_tokens"]
 
 
+@pytest.mark.item(72)
 def test_a_client_that_leaves_a_call_without_stream_frees_the_slot(narrow: RunningServer) -> None:
     before = len(narrow.usage())
     with unanswered_call(narrow):

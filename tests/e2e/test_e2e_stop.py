@@ -43,6 +43,7 @@ def test_a_running_stream_ends_whole_while_waiting_and_late_calls_are_refused(
     assert [row["end_reason"] for row in server.usage()] == ["drain", "length"]
 
 
+@pytest.mark.item(75)
 def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event_and_is_settled(start_server: StartServer) -> None:
     server = start_server(settings={"drain_s": "1"})
     (worker,) = server.worker_pids()

@@ -12,6 +12,9 @@ from dashbelle.admission.schedule import Moves, Schedule, Visit
 from dashbelle.errors import QueueFull
 from dashbelle.vocabulary import Caller
 
+LineSizes = dict[str, tuple[int, int, int | None]]
+"""Model -> slots, places, places per key."""
+
 
 class RuleBroken(AssertionError):
     """What must never happen has happened."""
@@ -42,6 +45,8 @@ class Call:
     has_row: bool = False
     sent_away: bool = False
     """By its deadline."""
+    never_ran: bool = False
+    """It ended while its row was written."""
     is_over: bool = False
     """Slots or place are given back; what is left is to settle."""
     settled: bool = False
@@ -61,7 +66,8 @@ class Call:
 
     @property
     def used(self) -> int:
-        return self.visit.input_tokens + self.output_tokens if self.has_slots and self.has_row else 0
+        ran = self.has_slots and self.has_row and not self.never_ran
+        return self.visit.input_tokens + self.output_tokens if ran else 0
 
     @property
     def scopes(self) -> list[Scope]:
@@ -93,18 +99,10 @@ class Book:
         return crashed
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What is simulated; the tests of the simulation itself put broken ones in."""
-
-    schedule: type[Schedule] = Schedule
-    limiter: type[Limiter] = Limiter
-
-
 class Gateway:
     """One life of the server: a line per model and the limits. `now` is what its clock shows."""
 
-    def __init__(self, parts: Parts, book: Book, lines: dict[str, tuple[int, int, int | None]], table: LimitTable) -> None:
+    def __init__(self, parts: Parts, book: Book, lines: LineSizes, table: LimitTable) -> None:
         self.book = book
         self.lines = {model: parts.schedule(*sizes) for model, sizes in lines.items()}
         self.limiter = parts.limiter(table)
@@ -160,3 +158,12 @@ class Gateway:
         """What was admitted before this life and may still count, oldest first."""
         for call, tokens in past:
             self.limiter.recall(call.key, call.names, tokens, true_now - call.admitted_at, now)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is simulated; the tests of the simulation itself put broken ones in."""
+
+    schedule: type[Schedule] = Schedule
+    limiter: type[Limiter] = Limiter
+    gateway: type[Gateway] = Gateway

@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, field
 
-from gateway import Call, Gateway, check
+from gateway import Call, Gateway, LineSizes, check
 
 from dashbelle.admission.limits import Limits, LimitTable, Scope
 from dashbelle.admission.schedule import LEAST_TOKENS
@@ -16,6 +16,8 @@ from dashbelle.errors import LimitReached, QueueFull, RequestLimitReached, Token
 MINUTE = 60.0
 LATEST = MINUTE + 1 / CELLS_PER_S
 """A charge may count so long."""
+ROUNDING = 1e-6
+"""Two clocks that were added to differently disagree by less."""
 
 
 @dataclass(eq=False, slots=True)
@@ -50,23 +52,32 @@ class LineLog:
     """Keys of which a call has started since they last had none here."""
     dearest: float = 0.0
     """The most rounds that a call could cost so far."""
-    passed: dict[int, dict[int, list[float]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
-    """Key whose head waits -> key -> what the calls of that key that started meanwhile cost at least, in rounds."""
+    passed: dict[int, dict[int, list[Call]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+    """Key whose head waits -> key -> the calls of that key that started meanwhile."""
+    ahead: dict[tuple[int, int], float] = field(default_factory=dict)
+    """Two keys -> the rounds that the first got more than the second, since both wait."""
 
 
 class Rules:
-    """The judge of one gateway's life."""
+    """The judge of one gateway's life. `exact`: calls take just what they may, so that guesses at costs are true."""
 
-    def __init__(self, gateway: Gateway, lines: dict[str, tuple[int, int, int | None]], table: LimitTable) -> None:
+    def __init__(self, gateway: Gateway, lines: LineSizes, table: LimitTable, *, exact: bool) -> None:
         self.gateway = gateway
+        self.exact = exact
         self.table = table
-        self.clock = 0.0
+        self.clock = self.latest_clock = -math.inf
+        """What the gateway's clock shows, and the latest that it ever did."""
         self.lines = {
             model: LineLog(slots, places, places if per_key is None else min(places, per_key))
             for model, (slots, places, per_key) in lines.items()
         }
         self.charges: dict[Scope, list[Charge]] = defaultdict(list)
         self.open_calls: dict[Scope, int] = defaultdict(int)
+
+    def reads(self, clock: float) -> None:
+        """The clock shows this now."""
+        self.clock = clock
+        self.latest_clock = max(self.latest_clock, clock)
 
     # --- what happened ---------------------------------------------------------------------------------------------
 
@@ -75,7 +86,7 @@ class Rules:
             limits = self.table.of(scope)
             limit = limits.tokens_per_minute
             reserved = call.worst_case if limit is None else min(call.worst_case, limit)
-            self.charges[scope].append(Charge(call, reserved, true_now, self.clock))
+            self.charges[scope].append(Charge(call, reserved, true_now, self.latest_clock))
             self.open_calls[scope] += 1
             self._under_limits(scope, limits, true_now)
         line = self.lines[call.model]
@@ -86,7 +97,7 @@ class Rules:
 
     def _under_limits(self, scope: Scope, limits: Limits, true_now: float) -> None:
         """No 60 s hold more than the limit, each call taken at its worst while it is open."""
-        minute = [charge for charge in self.charges[scope] if true_now - charge.true_time <= MINUTE]
+        minute = [charge for charge in self.charges[scope] if true_now - charge.true_time <= MINUTE - ROUNDING]
         for what, used, limit in (
             ("requests", len(minute), limits.requests_per_minute),
             ("tokens", sum(charge.cost for charge in minute), limits.tokens_per_minute),
@@ -105,7 +116,7 @@ class Rules:
 
     def recalled(self, past: list[tuple[Call, int]], true_now: float) -> None:
         for call, tokens in past:
-            clock = self.clock - (true_now - call.admitted_at)
+            clock = self.latest_clock - (true_now - call.admitted_at)
             for scope in call.scopes:
                 self.charges[scope].append(Charge(call, tokens, call.admitted_at, clock))
 
@@ -123,6 +134,7 @@ class Rules:
         line.running[call.number] = call
         line.served.add(call.key)
         self._nobody_starves(line, call, heads)
+        self._tokens_are_shared(line, call, heads)
 
     @staticmethod
     def _heads(line: LineLog) -> dict[int, Call]:
@@ -134,13 +146,23 @@ class Rules:
     @staticmethod
     def _nobody_starves(line: LineLog, call: Call, heads: dict[int, Call]) -> None:
         """While a key's next call waits, another key gets at most what the dearest call costs, and one call more."""
-        cost = max(call.visit.input_tokens, LEAST_TOKENS) / call.visit.share
-        for key in heads:
+        for key, head in heads.items():
             if key != call.key:
-                costs = line.passed[key][call.key]
-                costs.append(cost)
-                check(sum(costs[:-1]) <= line.dearest, "nobody is passed for ever", heads[key].number, call.key, costs)
-        line.passed.pop(call.key, None)
+                calls = line.passed[key][call.key]
+                calls.append(call)
+                cost = sum(_least_cost(each) for each in calls[:-1])
+                check(cost <= line.dearest + ROUNDING, "nobody is passed for ever", head.number, call.key, len(calls))
+
+    def _tokens_are_shared(self, line: LineLog, call: Call, heads: dict[int, Call]) -> None:
+        """Two keys that wait all the time get the same, in tokens by their shares, but for what two calls cost."""
+        cost = max(call.worst_case, LEAST_TOKENS) / call.visit.share
+        for key in heads:
+            for pair, more in (((call.key, key), cost), ((key, call.key), -cost)):
+                if key != call.key:
+                    line.ahead[pair] = line.ahead.get(pair, 0.0) + more
+                    fair = line.ahead[pair] <= 2 * line.dearest + ROUNDING
+                    check(fair or not self.exact, "tokens are shared", pair, line.ahead[pair], line.dearest)
+        self._lane_changed(line, call.key)
 
     def gave_back(self, call: Call) -> None:
         """Out of the line, out of the slots, or sent away before."""
@@ -158,6 +180,8 @@ class Rules:
     @staticmethod
     def _lane_changed(line: LineLog, key: int) -> None:
         line.passed.pop(key, None)  # its account was put right, or another call is its next
+        if not any(other.key == key for other in line.waiting.values()):
+            line.ahead = {pair: more for pair, more in line.ahead.items() if key not in pair}
         if not any(other.key == key for other in (*line.waiting.values(), *line.running.values())):
             line.served.discard(key)
 
@@ -201,35 +225,39 @@ class Rules:
         low = high = 0
         for charge in self.charges[scope]:
             amount = charge.cost if tokens else 1
-            if true_now + after_s - charge.true_time < MINUTE:
+            if true_now + after_s - charge.true_time < MINUTE - ROUNDING:
                 low += amount
-            if self.clock + after_s - charge.clock < LATEST:
+            if self.clock + after_s - charge.clock < LATEST + ROUNDING:
                 high += amount
         return low, high
 
     # --- after every event -----------------------------------------------------------------------------------------
 
-    def hold(self, true_now: float, clock_now: float) -> None:
+    def hold(self, true_now: float) -> None:
         for model, line in self.lines.items():
             self._line_holds(model, line)
         limiter = self.gateway.limiter
         for scope, use in limiter._uses.items():
             low, high = self._used(scope, tokens=True, true_now=true_now, after_s=0.0)
-            check(low <= use.tokens.total(clock_now) <= high, "tokens are refunded exactly", scope, low, high)
+            check(low <= use.tokens.total(self.clock) <= high, "tokens are refunded exactly", scope, low, high)
             low, high = self._used(scope, tokens=False, true_now=true_now, after_s=0.0)
-            check(low <= use.requests.total(clock_now) <= high, "requests are counted exactly", scope, low, high)
+            check(low <= use.requests.total(self.clock) <= high, "requests are counted exactly", scope, low, high)
             check(use.open_calls == self.open_calls[scope], "open calls are counted exactly", scope, use.open_calls)
         for scope, charges in self.charges.items():
-            if charges and self.clock - charges[0].clock >= LATEST and true_now - charges[0].true_time > MINUTE:
+            if (
+                charges
+                and self.clock - charges[0].clock >= LATEST + ROUNDING
+                and true_now - charges[0].true_time > MINUTE
+            ):
                 del charges[0]
             check(scope in limiter._uses or self.open_calls[scope] == 0, "what is open is remembered", scope)
 
-    def all_over(self, true_now: float, clock_now: float) -> None:
+    def all_over(self) -> None:
         """Nobody is there, and a minute has passed: nothing is left of anything."""
         for model, schedule in self.gateway.lines.items():
             check((schedule.busy, schedule.waiting) == (0, 0), "lines are empty in the end", model)
         for scope, use in self.gateway.limiter._uses.items():
-            check(use.is_over(clock_now), "nothing is used in the end", scope)
+            check(use.is_over(self.clock), "nothing is used in the end", scope)
         check(not any(self.open_calls.values()), "nothing is open in the end", dict(self.open_calls))
 
     @staticmethod
@@ -252,6 +280,12 @@ class Rules:
         check(max(number_of.values(), default=0) <= line.places_per_key, "no key has more places than it may", model)
         widest = max((min(head.visit.slots, line.slots) for head in heads.values()), default=line.slots + 1)
         check(line.slots - busy < widest, "no slot stays free that the next could take", model, busy)
+
+
+def _least_cost(call: Call) -> float:
+    """What its key is charged whatever its answer takes, in rounds."""
+    input_tokens = 0 if call.never_ran else call.visit.input_tokens
+    return max(input_tokens, LEAST_TOKENS) / call.visit.share
 
 
 def _label(scope: Scope) -> str:

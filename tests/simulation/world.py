@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from gateway import Book, Call, Gateway, Parts, RuleBroken
+from day import MODELS, Day
+from gateway import Book, Call, Parts, RuleBroken, check
 from rules import Rules
 
-from dashbelle.admission.limits import Limits, LimitTable
-from dashbelle.admission.schedule import Moves, Visit
+from dashbelle.admission.schedule import Moves
 from dashbelle.errors import LimitReached, QueueFull
 
-MODELS = ("m", "stand-in")
-KEYS = 5
-EVENTS = 45
+EVENTS = 50
 FORGOTTEN_S = 62.0
 """Of what is older than this nothing counts."""
 
@@ -25,42 +23,25 @@ class World:
     def __init__(self, seed: int, parts: Parts = Parts()) -> None:  # noqa: B008 - frozen
         self.seed = seed
         self.trace: list[str] = []
-        self.random = Random(seed)  # noqa: S311 - reproducible by intent
         self.time = 0.0
+        self.random = Random(seed)  # noqa: S311 - reproducible by intent
+        self._day = Day(self.random)
+        self._table = self._day.table()
         self._parts = parts
         self._book = Book()
         self._past: list[Call] = []
+        """What a restart must recall, if it has a row by then."""
         self._count = 0
-        sizes = [self._line_sizes() for _ in MODELS]
-        self._sizes = dict(zip(MODELS, sizes, strict=True))
-        self._shares = {key: self.random.choice([0.5, 2.0, 3.0]) for key in range(KEYS) if self.random.random() < 0.2}
-        self._table = self._some_table()
-        self._heavy = [self.random.choice([1, 1, 6, 20]) for _ in range(KEYS)]
-        self._events: dict[Callable[[], None], int] = {
-            self._arrive: self.random.choice([10, 20, 40]),
-            self._row: 25,
-            self._token: 12,
-            self._finish: 14,
-            self._settle: 16,
-            self._hang_up: 4,
-            self._engine_death: 1,
-            self._pass_time: 14,
-            self._jump: 1,
-            self._clock_back: 1,
-            self._kill: 1,
-            self._new_table: 1,
-        }
         self._start(offset=0.0)
 
     def play(self) -> None:
         """Live through the day and its evening. Raises RuleBroken, which names seed and events."""
-        acts, weights = list(self._events), list(self._events.values())
+        names, weights = list(self._day.weights), list(self._day.weights.values())
         try:
-            self._settled_state()
-            for act in self.random.choices(acts, weights, k=EVENTS):
-                self.trace.append(f"{self.time:.3f} {act.__name__.strip('_')}")
-                act()
-                self._settled_state()
+            for name in self.random.choices(names, weights, k=EVENTS):
+                self.trace.append(f"{self.time:.3f} {name}")
+                getattr(self, f"_{name}")()
+                self._rules_hold()
             self._evening()
         except (RuleBroken, KeyError, ValueError, IndexError) as error:
             story = "\n  ".join(self.trace[-40:])
@@ -73,70 +54,40 @@ class World:
         """What the gateway's clock shows."""
         return self.time + self._offset
 
-    # --- the day's conditions --------------------------------------------------------------------------------------
-
-    def _line_sizes(self) -> tuple[int, int, int | None]:
-        places = self.random.choice([0, 1, 4, 8, 12])
-        return self.random.randint(1, 4), places, self.random.choice([None, None, 1, 4])
-
-    def _some_limits(self) -> Limits:
-        def some(*limits: int) -> int | None:
-            return self.random.choice([None, None, *limits])
-
-        return Limits(some(1, 3, 8), some(60, 150, 400), some(1, 2, 5))
-
-    def _some_table(self) -> LimitTable:
-        if self.random.random() < 0.3:
-            return LimitTable(shares=self._shares)
-        return LimitTable(
-            keys={key: self._some_limits() for key in range(KEYS) if self.random.random() < 0.3},
-            models={model: self._some_limits() for model in MODELS if self.random.random() < 0.3},
-            key_default=self._some_limits(),
-            shares=self._shares,
-        )
-
     def _start(self, offset: float) -> None:
         self._offset = offset
-        self._gateway = Gateway(self._parts, self._book, self._sizes, self._table)
-        self._rules = Rules(self._gateway, self._sizes, self._table)
+        self._gateway = self._parts.gateway(self._parts, self._book, self._day.sizes, self._table)
+        self._rules = Rules(self._gateway, self._day.sizes, self._table, exact=self._day.exact)
         self._read_clock()
 
     def _read_clock(self) -> None:
-        self._rules.clock = max(self._rules.clock, self.clock)
+        self._rules.reads(self.clock)
 
-    def _settled_state(self) -> None:
-        self._rules.hold(self.time, self.clock)
+    def _rules_hold(self) -> None:
+        self._read_clock()
+        self._rules.hold(self.time)
 
     # --- events ----------------------------------------------------------------------------------------------------
 
     def _arrive(self) -> None:
         """Calls come alone, or many of one key at once."""
-        key = self.random.choices(range(KEYS), self._heavy)[0]
+        key = self._day.key()
         for _ in range(self.random.choice([1, 1, 1, 2, 6])):
-            self._one_arrives(key)
+            self._one_arrives(key, self._day.model())
 
-    def _one_arrives(self, key: int) -> None:
-        random, rules = self.random, self._rules
-        model = random.choice(MODELS)
-        line = rules.lines[model]
+    def _one_arrives(self, key: int, model: str) -> None:
+        rules = self._rules
         self._count += 1
         call = Call(
             number=self._count,
             key=key,
             model=model,
-            names=(random.choice(MODELS), model),
-            visit=Visit(
-                key,
-                slots=random.choice([1, 1, 1, 2, 5]),
-                input_tokens=random.randint(1, 60),
-                max_output_tokens=random.choice([1, 20, 40]),
-                deadline=self.clock + random.choice([0.0, 3.0, 40.0, 300.0]),
-                share=self._table.share_of(key),
-            ),
+            names=(self.random.choice(MODELS), model),
+            visit=self._day.visit(key, self.clock, self._table.share_of(key)),
             admitted_at=self.time,
-            first_of_key=key not in line.known,
+            first_of_key=key not in rules.lines[model].known,
         )
-        self._see(call.model)
+        self._read_clock()
         try:
             moves = self._gateway.admit(call, self.clock)
         except QueueFull as refusal:
@@ -145,6 +96,7 @@ class World:
             rules.limit_was_reached(call, refusal, self.time)
         else:
             self.trace[-1] += f" {call.number}(k{key} {model} x{call.visit.slots})"
+            self._see(model)
             rules.admitted(call, self.time)
             self._past.append(call)
             self._follow(moves)
@@ -183,7 +135,7 @@ class World:
         call = self._some(lambda call: not call.has_row)
         if call is None:
             return
-        if self.random.random() < 0.05:
+        if self.random.random() < 0.05 and not self._day.exact:
             self._see(call.model)
             self._rules.cancelled(call)
             self._past.remove(call)
@@ -204,15 +156,19 @@ class World:
         """A good end: settled while it still holds its slots."""
         call = self._some(lambda call: call.runs)
         if call is not None:
+            call.output_tokens = call.visit.max_output_tokens if self._day.exact else call.output_tokens
             self._gateway.settle_row(call)
             self._end(call)
 
     def _hang_up(self) -> None:
         """In whatever phase, but a row that is being written is written first."""
-        call = self._some(lambda call: not call.is_over)
+        call = self._some(
+            lambda call: not call.is_over and ((call.has_slots and call.key == 0) or not self._day.spoiled)
+        )
         if call is not None:
             if not call.has_row:
                 self._gateway.write_row(call)
+                call.never_ran = True
             self._end(call)
 
     def _engine_death(self) -> None:
@@ -240,7 +196,7 @@ class World:
         self._alarm()
 
     def _clock_back(self) -> None:
-        self._offset -= self.random.choice([0.5, 5.0, 90.0])
+        self._offset -= self.random.choice([0.5, 5.0, 60.2])
 
     def _alarm(self) -> None:
         for model in MODELS:
@@ -248,7 +204,7 @@ class World:
             self._follow(self._gateway.lines[model].tick(self.clock))
 
     def _new_table(self) -> None:
-        self._table = self._rules.table = self._gateway.limiter.table = self._some_table()
+        self._table = self._rules.table = self._gateway.limiter.table = self._day.table()
 
     def _kill(self) -> None:
         """Everything in memory is gone; what the ledger has is settled, and recalled."""
@@ -256,9 +212,7 @@ class World:
         self.time += self.random.choice([0.2, 3.0, 30.0])
         self._start(offset=self.random.choice([-self.time, 0.0, 1e6]))
         self._past = [call for call in self._past if call.has_row and self.time - call.admitted_at < FORGOTTEN_S]
-        past = [
-            (call, call.worst_case if call in crashed else self._book.settled[call.number]) for call in self._past
-        ]
+        past = [(call, call.worst_case if call in crashed else self._book.settled[call.number]) for call in self._past]
         self._gateway.recall(past, self.time, self.clock)
         self._rules.recalled(past, self.time)
 
@@ -275,20 +229,12 @@ class World:
                     gateway.write_row(call)
                 if call.sent_away and not call.is_over:
                     self._end(call)
-            for act in (self._finish, self._settle):
-                act()
-            self._settled_state()
-            stuck = len(gateway.calls) == before and not any(call.runs or call.is_over for call in gateway.calls.values())
-            if stuck:
-                raise RuleBroken(f"everybody gets to an end: {[call.number for call in gateway.calls.values()]}")
-        self.time += FORGOTTEN_S
-        self._clock_is_right()
-        self._settled_state()
-        rules.all_over(self.time, self.clock)
-        if self._book.reserved.keys() != self._book.settled.keys():
-            raise RuleBroken("what was reserved is settled")
-
-    def _clock_is_right(self) -> None:
-        """Clocks that went back have caught up."""
-        self.time += max(self._rules.clock - self.clock, 0.0) + FORGOTTEN_S
-        self._read_clock()
+            self._finish()
+            self._settle()
+            self._rules_hold()
+            moving = len(gateway.calls) < before or any(call.runs or call.is_over for call in gateway.calls.values())
+            check(moving, "everybody gets to an end", list(gateway.calls))
+        self.time += max(rules.latest_clock - self.clock, 0.0) + FORGOTTEN_S  # clocks that went back have caught up
+        self._rules_hold()
+        rules.all_over()
+        check(self._book.reserved.keys() == self._book.settled.keys(), "what was reserved is settled")

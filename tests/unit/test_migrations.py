@@ -41,8 +41,10 @@ def raw(path: Path) -> Iterator[sqlite3.Connection]:
     """The database without our program, but with its pragma against REPLACE."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA recursive_triggers = ON")
-        connection.execute("INSERT INTO reservations VALUES ('r', 1, 'k', NULL, 'm', 'm', 1, 1, '2026-01-31 00:00:00')")
-        connection.execute("INSERT INTO settlements VALUES ('r', 1, 1, 'stop', 0, NULL, '2026-01-31 00:00:00')")
+        connection.execute(
+            "INSERT INTO reservations VALUES (1, 'r', 1, 'k', NULL, 'm', 'm', 1, 1, '2026-01-31', x'00')"
+        )
+        connection.execute("INSERT INTO settlements VALUES (2, 'r', 1, 1, 'stop', 0, NULL, '2026-01-31', x'00')")
         yield connection
 
 
@@ -70,8 +72,8 @@ def test_the_migrations_make_what_the_code_expects(path: Path) -> None:
         "UPDATE settlements SET input_tokens = 0",
         "DELETE FROM reservations",
         "DELETE FROM settlements",
-        "REPLACE INTO reservations VALUES ('r', 1, 'k', NULL, 'm', 'm', 0, 1, '2026-01-31 00:00:00')",
-        "REPLACE INTO settlements VALUES ('r', 0, 1, 'stop', 0, NULL, '2026-01-31 00:00:00')",
+        "REPLACE INTO reservations VALUES (1, 'r', 1, 'k', NULL, 'm', 'm', 0, 1, '2026-01-31', x'00')",
+        "REPLACE INTO settlements VALUES (2, 'r', 0, 1, 'stop', 0, NULL, '2026-01-31', x'00')",
     ],
 )
 def test_the_ledger_refuses_any_change_of_a_line(raw: sqlite3.Connection, change: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -12,6 +13,7 @@ from test_pipeline import CALLER, DEFAULTS, FailingEngine, ListLedger, OneKey, S
 
 from dashbelle.admission.limits import Limiter, Limits, LimitTable
 from dashbelle.admission.queue import WaitingLine
+from dashbelle.admission.schedule import Visit
 from dashbelle.engine.catalog import Catalog, Served
 from dashbelle.engine.echo import EchoEngine
 from dashbelle.errors import (
@@ -32,7 +34,7 @@ from dashbelle.metering.meter import Meter
 from dashbelle.models.templates import BelleTemplate
 from dashbelle.pipeline import Pipeline
 from dashbelle.store import StoreUnavailable
-from dashbelle.vocabulary import Sampling, Stops
+from dashbelle.vocabulary import Caller, Sampling, Stops
 
 
 class BrokenLedger(ListLedger):
@@ -102,12 +104,18 @@ class LimitedHouse:
             OneKey(), catalog, {"echo": self.line}, self.meter, timeout_s=timeout_s, limiter=self.limiter
         )
 
-    async def ask(self, text: str = "hello", sampling: Sampling = Sampling(), model: str = "echo") -> str:  # noqa: B008
-        async with self.pipeline.open(a_call(text, sampling, model)) as stream:
+    async def ask(
+        self,
+        text: str = "hello",
+        sampling: Sampling = Sampling(),  # noqa: B008 - frozen
+        model: str = "echo",
+        caller: Caller = CALLER,
+    ) -> str:
+        async with self.pipeline.open(replace(a_call(text, sampling, model), caller=caller)) as stream:
             return "".join([delta.text async for delta in stream])
 
-    def start(self, text: str = "hello") -> asyncio.Task[str]:
-        return asyncio.create_task(self.ask(text))
+    def start(self, text: str = "hello", caller: Caller = CALLER) -> asyncio.Task[str]:
+        return asyncio.create_task(self.ask(text, caller=caller))
 
     async def running(self, text: str = "hello") -> asyncio.Task[str]:
         task = self.start(text)
@@ -274,6 +282,7 @@ async def test_while_a_call_runs_its_worst_case_is_reserved() -> None:
         (Limits(concurrent_calls=1), ConcurrencyLimitReached),
     ],
 )
+@pytest.mark.item(78)
 async def test_a_call_over_a_limit_leaves_no_row_and_takes_no_room(limits: Limits, error: type[DashbelleError]) -> None:
     house = LimitedHouse(SilentEngine(), limits, slots=2)
     task = await house.running()
@@ -329,3 +338,29 @@ async def test_a_stand_ins_calls_count_under_both_names() -> None:
     with pytest.raises(RequestLimitReached, match="Model 'belle'"):
         await house.ask(model="belle")
     assert house.limiter._uses["model", "echo"].requests.total(0.0) == 2
+
+
+async def test_the_line_is_fair_between_callers_and_knows_their_shares() -> None:
+    house = LimitedHouse(EchoEngine(), slots=1, places=100)
+    house.limiter.table = LimitTable(shares={CALLER.key_id: 2.0})
+    order: list[str] = []
+    crowd = [house.start("abc") for _ in range(20)]
+    await until(lambda: house.line.waiting == 19)
+    newcomer = house.start("abc", Caller(2, "newcomer"))
+    for name, task in (*((f"crowd {number}", task) for number, task in enumerate(crowd)), ("newcomer", newcomer)):
+        task.add_done_callback(lambda _, name=name: order.append(name))  # type: ignore[misc]
+    await until(lambda: house.line.waiting == 20)
+    assert {visit.share for visit in visits(house.line)} == {1.0, 2.0}
+    await asyncio.gather(*crowd, newcomer)
+    assert order.index("newcomer") <= 2
+
+
+def visits(line: WaitingLine) -> list[Visit]:
+    """What waits wants."""
+    return [waiting.visit for account in line._schedule._accounts.values() for waiting in account.waiting.values()]
+
+
+async def test_the_line_learns_what_calls_really_take() -> None:
+    house = LimitedHouse(EchoEngine())
+    await house.ask("hello", Sampling(max_tokens=100))
+    assert house.line._schedule._output_mean == len("hello")

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, event, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError, StatementError
 
 from dashbelle.admission import keys
-from dashbelle.store import Store, StoreUnavailable, UtcTime
+from dashbelle.store import Store, StoreUnavailable, UtcTime, back_up
 
 INSERT = "INSERT INTO keys (name, digest, prefix, created_at) VALUES (:name, :name, 'sk-000', '2026-01-31 00:00:00')"
 Work = Callable[[Connection], None]
@@ -145,7 +145,9 @@ async def test_a_full_disk_reaches_every_caller_of_the_group_and_passes(store: S
 async def test_a_failed_commit_reaches_every_caller_of_the_group_and_passes(store: Store) -> None:
     def fail_at_commit(connection: Connection) -> None:
         connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
-        connection.exec_driver_sql("INSERT INTO settlements VALUES ('r', 1, 1, 'stop', 0, NULL, '2026-01-31')")
+        connection.exec_driver_sql(
+            "INSERT INTO settlements VALUES (1, 'r', 1, 1, 'stop', 0, NULL, '2026-01-31', x'00')"
+        )
 
     for works in ([add("a"), fail_at_commit, add("b")], [fail_at_commit]):
         results = await queued(store, works)
@@ -159,6 +161,112 @@ async def test_a_failed_commit_reaches_every_caller_of_the_group_and_passes(stor
 async def test_a_transaction_that_sqlite_ended_by_itself_is_not_called_durable(store: Store) -> None:
     with pytest.raises(StoreUnavailable, match="no transaction is active"):
         await store.transact(lambda connection: connection.exec_driver_sql("ROLLBACK").close())
+
+
+class Sums:
+    """A batch that answers each number with itself and how many came together; 0 fails, below 0 is refused."""
+
+    def __call__(self, connection: Connection, numbers: Sequence[int]) -> list[tuple[int, int] | Exception]:
+        for number in numbers:
+            add(f"{number}")(connection)
+        if 0 in numbers:
+            raise LookupError("mine")
+        return [OSError("refused") if number < 0 else (number, len(numbers)) for number in numbers]
+
+
+async def posted(store: Store, batch: Sums, numbers: Sequence[int]) -> Sequence[object]:
+    gate = Gate()
+    held = await gate.close(store)
+    posts = (store.post(batch, number) for number in numbers)
+    *results, _opened = await asyncio.gather(*posts, gate.open(), return_exceptions=True)
+    await held
+    return results
+
+
+async def test_items_that_queue_up_for_a_batch_are_handed_over_together(store: Store) -> None:
+    assert await posted(store, Sums(), [1, 2, 3]) == [(1, 3), (2, 3), (3, 3)]
+    assert await store.read(names) == ["1", "2", "3"]
+
+
+async def test_an_exception_among_the_outcomes_is_raised_to_its_caller_alone(store: Store) -> None:
+    first, refused, last = await posted(store, Sums(), [1, -1, 2])
+    assert (first, last) == ((1, 3), (2, 3))
+    assert isinstance(refused, OSError)
+
+
+async def test_a_batch_that_fails_is_undone_and_its_items_are_tried_one_by_one(store: Store) -> None:
+    first, failed, last = await posted(store, Sums(), [1, 0, 2])
+    assert (first, last) == ((1, 1), (2, 1))
+    assert isinstance(failed, LookupError)
+    assert await store.read(names) == ["1", "2"]
+
+
+async def test_batches_and_works_of_one_group_do_not_undo_each_other(store: Store) -> None:
+    gate = Gate()
+    held = await gate.close(store)
+    sums = Sums()
+    waiting = (store.post(sums, 0), store.transact(add("a")), store.post(sums, 1), store.transact(add("a")))
+    failed, added, one, doubled, _ = await asyncio.gather(*waiting, gate.open(), return_exceptions=True)
+    await held
+    assert (added, one) == (None, (1, 1))
+    assert (type(failed), type(doubled)) == (LookupError, IntegrityError)
+    assert await store.read(names) == ["1", "a"]
+
+
+async def test_a_full_disk_reaches_every_item_of_a_batch(store: Store) -> None:
+    def fill(connection: Connection, sizes: Sequence[int]) -> list[None]:
+        for size in sizes:
+            connection.execute(text(INSERT), {"name": "x" * size})
+        return [None for _ in sizes]
+
+    await store.transact(lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1").close())
+    gate = Gate()
+    held = await gate.close(store)
+    results = await asyncio.gather(store.post(fill, 1), store.post(fill, 100_000), gate.open(), return_exceptions=True)
+    await held
+    assert [type(result) for result in results[:2]] == [StoreUnavailable] * 2
+    assert await store.read(names) == []
+
+
+async def test_a_backup_is_what_is_committed_and_readable_by_its_owner_alone(store: Store, path: Path) -> None:
+    await store.transact(add("a"))
+    copy = path.with_name("copy.db")
+    await back_up(f"sqlite:///{path}", copy)
+    await store.transact(add("b"))
+    with closing(sqlite3.connect(copy)) as other:
+        assert other.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert other.execute("PRAGMA journal_mode").fetchall() == [("delete",)]
+        assert other.execute("SELECT name FROM keys").fetchall() == [("a",)]
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert {file.name for file in path.parent.iterdir()} == {
+        path.name,
+        f"{path.name}-wal",
+        f"{path.name}-shm",
+        copy.name,
+    }
+
+
+async def test_a_backup_takes_no_other_files_place(store: Store, path: Path) -> None:
+    copy = path.with_name("copy.db")
+    copy.write_text("precious")
+    with pytest.raises(StoreUnavailable, match=f"cannot back up to {copy}: it exists"):
+        await back_up(f"sqlite:///{path}", copy)
+    assert copy.read_text() == "precious"
+    assert not list(path.parent.glob(".copy*"))
+    await store.transact(add("a"))
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sqlite:///{folder}/none.db", "there is no database {folder}/none.db"),
+        ("postgresql://u@h/d", "cannot back up Postgres: use pg_dump --format=custom --file={folder}/copy.db"),
+    ],
+)
+async def test_what_cannot_be_backed_up_is_said(tmp_path: Path, url: str, message: str) -> None:
+    with pytest.raises(StoreUnavailable, match=message.format(folder=tmp_path)):
+        await back_up(url.format(folder=tmp_path), tmp_path / "copy.db")
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_the_work_of_a_caller_who_left_is_committed_and_its_group_answered(store: Store) -> None:
@@ -231,11 +339,19 @@ def test_a_folder_is_no_database(tmp_path: Path) -> None:
         Store.open(f"sqlite:///{tmp_path}")
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "postgresql://u:hunter2@h/d", "nonsense"])
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://u:hunter2@h/d", "nonsense"])
 def test_another_url_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(StoreUnavailable, match="database_url") as caught:
         Store.open(url)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:hunter2@/d?host=/none", "postgres://u@/d?host=/none&password=hunter2"])
+def test_a_postgres_that_cannot_be_reached_is_told_in_one_line_without_its_password(url: str) -> None:
+    with pytest.raises(StoreUnavailable, match=r"cannot open the database postgres.*: connection") as caught:
+        Store.open(url)
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 async def test_moments_come_back_in_utc_and_naive_ones_are_refused(store: Store) -> None:

@@ -58,5 +58,10 @@ async def opened_keys() -> AsyncIterator[Keys]:
 @asynccontextmanager
 async def opened_ledger() -> AsyncIterator[Ledger]:
     """The ledger of the database in force. Raises BadSetting, StoreUnavailable."""
-    async with Store.open(settings.load().settings.database) as store:
+    async with opened_store() as store:
         yield Ledger(store)
+
+
+def opened_store() -> Store:
+    """The database in force; close it. Raises BadSetting, StoreUnavailable."""
+    return Store.open(settings.load().settings.database)

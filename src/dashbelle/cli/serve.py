@@ -81,7 +81,7 @@ class _Server(uvicorn.Server):
         self._drain_s = drain_s
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called once, when a signal has come. A second signal makes uvicorn's part return early, and ends the drain."""
+        """Called once, when a signal has come. A second one makes uvicorn's part return early, which ends the drain."""
         pipeline = self._service.pipeline
         draining = asyncio.create_task(pipeline.drain(self._drain_s))
         await super().shutdown(sockets)

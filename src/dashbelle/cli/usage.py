@@ -1,23 +1,27 @@
-"""`dashbelle usage`: what settled calls used, as a table, JSON lines, CSV or sums."""
+"""`dashbelle usage`: what settled calls used, as a table, JSON lines, CSV or sums; and whether the ledger is sound."""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich import box
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from dashbelle.cli.opened import MISUSED, fail, opened_ledger, run
+from dashbelle.cli.opened import FAILED, MISUSED, fail, opened_ledger, opened_store, run
+from dashbelle.metering.chain import Head, NotAHead
 from dashbelle.metering.ledger import By, Sum
 from dashbelle.metering.report import csv_header, csv_line, json_line, sum_rows
+from dashbelle.metering.verify import Fault, Verdict, verify
 from dashbelle.vocabulary import Receipt
 
 NEWEST = 20
@@ -110,6 +114,62 @@ def usage(
         run(_print_lines(period, as_csv=as_csv))
     else:
         run(_print_newest(period))
+
+
+@app.command("verify")
+def verify_ledger(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="The verdict as one JSON object.")] = False,
+    witness: Annotated[
+        str | None,
+        typer.Option(metavar="HEAD", help="A head that an earlier run printed: the chain must lead through it."),
+    ] = None,
+) -> None:
+    """Prove that no line of the ledger was changed, deleted or inserted, and that every sum agrees with the lines.
+
+    The exit code is 1 if something is wrong. docs/billing.md says what this proves and what it cannot.
+
+    Examples:
+
+        dashbelle usage verify
+
+        dashbelle usage verify --json | jq -r .head >> /somewhere/else
+
+        dashbelle usage verify --witness 4711:5d3c...
+    """
+    try:
+        head = None if witness is None else Head.parse(witness)
+    except NotAHead:
+        fail(f"--witness {witness!r}: use a head as `dashbelle usage verify` prints it, 4711:5d3c...", MISUSED)
+    verdict = run(_verify(head))
+    if as_json:
+        values = {"ok": verdict.fault is None, "lines": verdict.lines, "head": str(verdict.head)}
+        typer.echo(json.dumps({**values, "fault": verdict.fault and asdict(verdict.fault)}))
+    elif verdict.fault is None:
+        typer.echo(
+            f"The ledger is sound: {verdict.lines:,} lines, and every sum agrees with them.\nHead: {verdict.head}"
+        )
+    if verdict.fault is not None:
+        fail(f"the ledger is not sound: {_told(verdict.fault)}", FAILED)
+
+
+async def _verify(witness: Head | None) -> Verdict:
+    console = Console(stderr=True)
+    async with opened_store() as store:
+        with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+            task = progress.add_task("Lines", total=None)
+            return await verify(
+                store,
+                witness=witness,
+                progress=lambda done, lines: progress.update(task, completed=done, total=lines),
+            )
+
+
+def _told(fault: Fault) -> str:
+    line = "" if fault.line is None else f"the {fault.line} of {fault.request_id}"
+    place = "" if fault.position is None else f"line {fault.position}"
+    where = f"{line} ({place})" if line and place else line or place
+    return f"{where}: {fault.what}" if where else fault.what
 
 
 def _group(by: str) -> By:

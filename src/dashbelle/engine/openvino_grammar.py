@@ -1,8 +1,8 @@
-"""JSON schemas for the OpenVINO backend: a vocabulary that the library can compile them for, and a place to try them.
+"""Grammars for the OpenVINO backend: a vocabulary that the library can compile them for, and a place to try them.
 
-The library compiles a schema inside the step that samples the first token, and one that it refuses throws there: the
-step's other answers would be lost with it. So each schema is tried first on a model of no weights that shares the
-vocabulary, and with it the compiled grammars.
+The library compiles a grammar inside the step that samples the first token, and one that it refuses throws there: the
+step's other answers would be lost with it. So each is tried first on a model of no weights that shares the vocabulary,
+and with it the compiled grammars.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import openvino
 import openvino_genai
 from openvino import opset13 as ops
 
+from dashbelle.engine.schema_grammar import grammar_of
 from dashbelle.errors import SchemaRefused
 
 MAX_KEPT = 256
 """The library keeps every grammar that it has compiled, each some 100 kB; after so many, all are given up."""
-_ANYTHING = "{}"
+_ANYTHING = 'root ::= "a"'
 _END = 0
 """An id to end the trials with; none is ever produced."""
 
@@ -41,30 +42,33 @@ class Grammars:
             self._trial = _trial_pipeline(self.tokenizer, len(vocabulary), Path(folder))
             # Grammars are compiled for one number of logits at a time: another number makes the library start anew.
             self._reset = _trial_pipeline(self.tokenizer, len(vocabulary) + 1, Path(folder))
-        self._known: set[str] = set()
+        self._known: dict[str, str] = {}
 
     def config(self, json_schema: str) -> openvino_genai.StructuredOutputConfig:
         """The form in which a call's configuration takes a schema. Raises SchemaRefused."""
         if self._is_blind:
             raise SchemaRefused
         if json_schema not in self._known:
-            if len(self._known) >= MAX_KEPT:
-                self._known.clear()
-                _try(self._reset, _ANYTHING)
-            try:
-                _try(self._trial, json_schema)
-            except RuntimeError:
-                raise SchemaRefused from None
-            self._known.add(json_schema)
-        return openvino_genai.StructuredOutputConfig(json_schema=json_schema)
+            self._learn(json_schema, grammar_of(json_schema))
+        return openvino_genai.StructuredOutputConfig(grammar=self._known[json_schema])
+
+    def _learn(self, json_schema: str, grammar: str) -> None:
+        if len(self._known) >= MAX_KEPT:
+            self._known.clear()
+            _try(self._reset, _ANYTHING)
+        try:
+            _try(self._trial, grammar)
+        except RuntimeError:
+            raise SchemaRefused from None
+        self._known[json_schema] = grammar
 
 
-def _try(pipeline: openvino_genai.LLMPipeline, json_schema: str) -> None:
-    """Compile `json_schema` and ask for one token. Raises RuntimeError."""
+def _try(pipeline: openvino_genai.LLMPipeline, grammar: str) -> None:
+    """Compile `grammar` and ask for one token. Raises RuntimeError."""
     config = openvino_genai.GenerationConfig()
     config.max_new_tokens = 1
     config.set_eos_token_id(_END)
-    config.structured_output_config = openvino_genai.StructuredOutputConfig(json_schema=json_schema)
+    config.structured_output_config = openvino_genai.StructuredOutputConfig(grammar=grammar)
     pipeline.generate(openvino.Tensor(np.array([[_END]], dtype=np.int64)), config)
 
 

@@ -3,79 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from contextlib import suppress
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Connection,
-    Float,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    RowMapping,
-    Select,
-    Table,
-    Text,
-    case,
-    exists,
-    func,
-    insert,
-    literal,
-    null,
-    select,
-    tuple_,
-)
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, literal, select, tuple_
 
-from dashbelle.store import Store, UtcTime
+from dashbelle.metering.lines import Reservation, Settlement
+from dashbelle.metering.posting import Entry, Opening, UnknownCall, post
+from dashbelle.metering.rollups import By, Sum, sums
+from dashbelle.metering.tables import metadata, open_calls, reservations, settlements
+from dashbelle.store import Store, StoreUnavailable, UtcTime
 from dashbelle.vocabulary import EndReason, Receipt
+
+__all__ = ["By", "Ledger", "Reservation", "Settlement", "Sum", "UnknownCall", "metadata"]
 
 CHUNK = 1000
 """Receipts that one read fetches."""
 
-
-class By(StrEnum):
-    """What sums are grouped by."""
-
-    DAY = "day"
-    KEY = "key"
-    MODEL = "model"
-
-
-metadata = MetaData()
-reservations = Table(
-    "reservations",
-    metadata,
-    Column("request_id", Text, primary_key=True),
-    Column("key_id", Integer, nullable=False),
-    Column("key_name", Text, nullable=False),
-    Column("workspace", Text),
-    Column("model", Text, nullable=False),
-    Column("served_model", Text, nullable=False),
-    Column("input_tokens", Integer, nullable=False),
-    Column("max_output_tokens", Integer, nullable=False),
-    Column("started_at", UtcTime, nullable=False),
-)
-settlements = Table(
-    "settlements",
-    metadata,
-    Column("request_id", Text, ForeignKey("reservations.request_id"), primary_key=True),
-    Column("input_tokens", Integer, nullable=False),
-    Column("output_tokens", Integer, nullable=False),
-    Column("end_reason", Text, nullable=False),
-    Column("queue_s", Float, nullable=False),
-    Column("first_token_s", Float),
-    Column("ended_at", UtcTime, nullable=False),
-    Index("settlements_ended_at", "ended_at", "request_id"),
-)
-
-_reserve = insert(reservations)
-_settle = sqlite.insert(settlements).on_conflict_do_nothing(index_elements=["request_id"])
 _receipts = select(
     reservations.c.request_id,
     reservations.c.key_name.label("key"),
@@ -88,53 +33,6 @@ _receipts = select(
     settlements.c.ended_at,
 ).join_from(settlements, reservations)
 _order = (settlements.c.ended_at, settlements.c.request_id)
-_groups: dict[By, ColumnElement[str]] = {
-    By.DAY: func.date(settlements.c.ended_at, type_=Text),
-    By.KEY: reservations.c.key_name,
-    # A stand-in's tokens are never shown as the tokens of the model that was asked for.
-    By.MODEL: case(
-        (reservations.c.model == reservations.c.served_model, reservations.c.model),
-        else_=reservations.c.model + " (served by " + reservations.c.served_model + ")",
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """The line written before a call computes anything. `started_at` is aware."""
-
-    request_id: str
-    key_id: int
-    key_name: str
-    workspace: str | None
-    model: str
-    served_model: str
-    input_tokens: int
-    max_output_tokens: int
-    started_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """The line that ends a call. `first_token_s` counts from the call's start; None: there was no token."""
-
-    request_id: str
-    input_tokens: int
-    output_tokens: int
-    end_reason: EndReason
-    queue_s: float
-    first_token_s: float | None
-    ended_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """What the settled calls of one group used. `group` is a UTC day (2026-01-31), a key's or a model's name."""
-
-    group: str
-    calls: int
-    input_tokens: int
-    output_tokens: int
 
 
 class Ledger:
@@ -146,36 +44,50 @@ class Ledger:
     def __init__(self, store: Store, *, chunk: int = CHUNK) -> None:
         self._store = store
         self._chunk = chunk
+        self._doubtful: list[Reservation] = []
 
     async def reserve(self, reservation: Reservation) -> None:
-        """Write it; durable once this returns."""
-        row = asdict(reservation)
-        await self._store.transact(lambda connection: connection.execute(_reserve, row).close())
+        """Write it, and take what the call may cost at most from its budgets; durable once this returns.
+
+        Raises BudgetUsedUp, IntegrityError for a call that is reserved already.
+        """
+        await self._void_doubtful()
+        try:
+            await self._post(Opening(reservation, self._store.session))
+        except StoreUnavailable:
+            self._doubtful.append(reservation)
+            raise
 
     async def settle(self, settlement: Settlement) -> bool:
-        """Write it; durable once this returns. False: this call was settled before, and the first one stands."""
-        row = asdict(settlement)
-        return await self._store.transact(lambda connection: connection.execute(_settle, row).rowcount == 1)
+        """Write it; durable once this returns. False: this call was settled before, and the first one stands.
+
+        Raises UnknownCall.
+        """
+        return await self._post(settlement)
 
     async def settle_crashed(self, now: datetime) -> int:
-        """Settle as `crashed`, with nothing delivered, what a dead process left open; how many.
+        """Settle as `crashed`, with nothing delivered, what dead processes left open; how many.
 
-        Only for start-up: it cannot tell a dead process's calls from a living one's.
+        Who is dead, the store says: on Postgres whose session has gone, on SQLite everybody else. So on SQLite this is
+        for the start of the only server.
         """
-        settled = exists().where(settlements.c.request_id == reservations.c.request_id)
-        crashed = insert(settlements).from_select(
-            [column.name for column in settlements.c],
-            select(
-                reservations.c.request_id,
-                literal(0),
-                literal(0),
-                literal(EndReason.CRASHED.value),
-                literal(0.0),
-                null(),
-                literal(now, UtcTime),
-            ).where(~settled),
-        )
-        return await self._store.transact(lambda connection: connection.execute(crashed).rowcount)
+
+        def work(connection: Connection) -> int:
+            dead = select(open_calls.c.request_id).where(open_calls.c.session.not_in(self._store.living(connection)))
+            ids = connection.scalars(dead.order_by(open_calls.c.request_id).limit(self._chunk)).all()
+            post(connection, [_nothing(request_id, EndReason.CRASHED, now) for request_id in ids])
+            return len(ids)
+
+        settled = more = await self._store.transact(work)
+        while more == self._chunk:
+            settled += (more := await self._store.transact(work))
+        return settled
+
+    async def receipt(self, request_id: str, key_id: int) -> Receipt | None:
+        """Of one settled call; None if there is none under this key."""
+        one = _receipts.where(reservations.c.request_id == request_id, reservations.c.key_id == key_id)
+        found = await self._fetch(one)
+        return found[0] if found else None
 
     async def receipts(self, since: datetime | None = None, until: datetime | None = None) -> AsyncIterator[Receipt]:
         """Every settled call of the period, oldest end first, fetched in chunks."""
@@ -197,17 +109,32 @@ class Ledger:
 
     async def sums(self, by: By, since: datetime | None = None, until: datetime | None = None) -> list[Sum]:
         """What the period's settled calls used, by group, in the groups' order."""
-        group = _groups[by]
-        totals = (func.count(), func.sum(settlements.c.input_tokens), func.sum(settlements.c.output_tokens))
-        query = select(group, *totals).join_from(settlements, reservations).where(*_period(since, until))
-        grouped = query.group_by(group).order_by(group)
-        return await self._store.read(lambda connection: [Sum(*row) for row in connection.execute(grouped)])
+        return await self._store.read(lambda connection: sums(connection, by, since, until))
+
+    async def _post(self, entry: Entry) -> bool:
+        return await self._store.post(post, entry)
+
+    async def _void_doubtful(self) -> None:
+        """Settle, with nothing used, what was refused to its caller but may have been written all the same.
+
+        That is so when a connection breaks after COMMIT was sent and before the answer came.
+        """
+        while self._doubtful:
+            doubtful = self._doubtful[-1]
+            with suppress(UnknownCall):
+                await self._post(_nothing(doubtful.request_id, EndReason.ERROR, doubtful.started_at))
+            self._doubtful = [other for other in self._doubtful if other is not doubtful]
 
     async def _fetch(self, query: Select[Any]) -> list[Receipt]:
         def work(connection: Connection) -> list[Receipt]:
             return [_receipt(row) for row in connection.execute(query).mappings()]
 
         return await self._store.read(work)
+
+
+def _nothing(request_id: str, reason: EndReason, at: datetime) -> Settlement:
+    """Of a call that delivered nothing."""
+    return Settlement(request_id, 0, 0, reason, 0.0, None, at)
 
 
 def _receipt(row: RowMapping) -> Receipt:

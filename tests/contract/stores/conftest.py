@@ -1,21 +1,34 @@
-"""The databases that the suite runs over. A further one is a further entry of DATABASES."""
+"""The databases that the suite runs over: each test of it runs once on each."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from postgres_server import PostgresMissing, PostgresServer
 
 from dashbelle.store import Store
 
-DATABASES: dict[str, Callable[[Path], str]] = {"sqlite": lambda folder: f"sqlite:///{folder}/dashbelle.db"}
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One server for all tests; a test has a database of its own."""
+    try:
+        server = PostgresServer()
+    except PostgresMissing as reason:
+        pytest.skip(str(reason))
+    yield server
+    server.close()
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Of an empty database."""
-    return DATABASES[request.param](tmp_path)
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/dashbelle.db"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.create_database()
 
 
 @pytest.fixture

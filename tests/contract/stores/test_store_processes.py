@@ -6,15 +6,20 @@ import asyncio
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from random import Random
 
-from sqlalchemy import create_engine, inspect
+from old_ledger import FIRST_REVISION, fill_old, revision_of
 
-from dashbelle.metering.ledger import Ledger
+from dashbelle.metering.ledger import By, Ledger
+from dashbelle.metering.verify import verify
 from dashbelle.store import Store
 from dashbelle.vocabulary import EndReason, Receipt
 
 NOW = datetime(2026, 1, 31, 13, tzinfo=UTC)
+OLD_CALLS = 1100
+"""More lines than the upgrade takes at a time."""
 
 RESERVE_AND_HANG = """
 import asyncio, sys
@@ -35,22 +40,29 @@ async def main():
 asyncio.run(main())
 """
 
-MIGRATE_AND_DIE = """
-import os, signal, sys
-from sqlalchemy import create_engine
-from dashbelle import migrations
+OPEN_AND_DIE = """
+import asyncio, os, signal, sys
+from itertools import count
+from sqlalchemy import event
+from dashbelle.store import Store
+from dashbelle.store.database import _database, _migrate
 
-with create_engine(sys.argv[1], connect_args={"isolation_level": None}).connect() as connection:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-    migrations.upgrade(connection)
-    os.kill(os.getpid(), signal.SIGKILL)
+database = _database(sys.argv[1], 1)
+statements = count(1)
+
+def die(*_):
+    if next(statements) == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+event.listen(database.writing, "before_cursor_execute", die)
+_migrate(database)
 """
 
 OPEN = "import asyncio, sys; from dashbelle.store import Store; asyncio.run(Store.open(sys.argv[1]).close())"
 
 
-def start(script: str, url: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", script, url], stdout=subprocess.PIPE, text=True)
+def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, text=True)
 
 
 def after_a_crash(url: str) -> tuple[list[int], list[Receipt]]:
@@ -78,13 +90,39 @@ def test_a_call_cut_by_kill_9_is_settled_as_crashed_exactly_once(url: str) -> No
     assert told == [("whole", EndReason.STOP, 8, 3), ("cut", EndReason.CRASHED, 0, 0)]
 
 
-def test_a_migration_cut_by_kill_9_is_done_at_the_next_start(url: str) -> None:
-    with start(MIGRATE_AND_DIE, url) as child:
+def test_a_first_migration_cut_by_kill_9_is_done_at_the_next_start(url: str) -> None:
+    with start(OPEN_AND_DIE, url, "12") as child:
         assert child.wait() == -signal.SIGKILL
-    engine = create_engine(url)
-    assert inspect(engine).get_table_names() == []
-    engine.dispose()
     assert after_a_crash(url) == ([0, 0], [])
+
+
+def test_an_upgrade_of_a_ledger_cut_by_kill_9_anywhere_is_done_at_the_next_start(url: str) -> None:
+    old = fill_old(url, calls=OLD_CALLS)
+    cuts = sorted(Random(7).sample(range(2, 60), 5))  # noqa: S311 - a fixed seed, not a secret
+    for cut in cuts:
+        with start(OPEN_AND_DIE, url, str(cut)) as child:
+            assert child.wait() == -signal.SIGKILL, "it ended before: nothing was cut"
+        assert revision_of(url) == FIRST_REVISION
+    asyncio.run(check_upgraded(url, old))
+
+
+def test_an_old_ledger_is_chained_summed_up_and_otherwise_as_it_was(url: str) -> None:
+    asyncio.run(check_upgraded(url, fill_old(url, calls=OLD_CALLS)))
+
+
+async def check_upgraded(url: str, old: Sequence[Receipt]) -> None:
+    async with Store.open(url) as store:
+        ledger = Ledger(store)
+        assert [receipt async for receipt in ledger.receipts()] == list(old)
+        verdict = await verify(store)
+        assert (verdict.fault, verdict.lines) == (None, OLD_CALLS + len(old))
+        by_key = {one.group: (one.calls, one.output_tokens) for one in await ledger.sums(By.KEY)}
+        for name, (calls, tokens) in by_key.items():
+            of_key = [receipt for receipt in old if receipt.key == name]
+            assert (calls, tokens) == (len(of_key), sum(receipt.output_tokens for receipt in of_key))
+        assert sum(calls for calls, _ in by_key.values()) == len(old)
+        assert await ledger.settle_crashed(NOW) == OLD_CALLS - len(old)
+        assert (await verify(store)).fault is None
 
 
 def test_processes_that_open_a_new_database_at_once_all_succeed(url: str) -> None:

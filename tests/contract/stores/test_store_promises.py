@@ -9,15 +9,29 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import structlog
-from sqlalchemy import Connection, event, text
+from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from dashbelle.admission.keys import KeyNameTaken, Keys
 from dashbelle.errors import InvalidApiKey, LedgerUnavailable
+from dashbelle.metering.budgets import Balance
 from dashbelle.metering.ledger import By, Ledger, Reservation, Settlement, Sum
+from dashbelle.metering.limits import Limits
 from dashbelle.metering.meter import Meter
+from dashbelle.metering.verify import verify
 from dashbelle.store import Store
-from dashbelle.vocabulary import Call, Caller, Delta, EndReason, Receipt, TextPrompt
+from dashbelle.vocabulary import (
+    BudgetPeriod,
+    Call,
+    Caller,
+    Delta,
+    EndReason,
+    Limit,
+    LimitKind,
+    LimitScope,
+    Receipt,
+    TextPrompt,
+)
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -48,13 +62,16 @@ async def test_200_calls_at_once_are_all_durable(url: str) -> None:
     assert [receipt.request_id for receipt in receipts] == [f"r{number:03}" for number in range(200)]
 
 
-async def test_a_failing_work_among_many_leaves_the_others_committed(store: Store) -> None:
+async def test_a_failing_work_among_many_leaves_the_others_committed(url: str, store: Store) -> None:
     ledger = Ledger(store)
     works = [ledger.reserve(reservation(f"r{number % 50}")) for number in range(100)]
     results = await asyncio.gather(*works, return_exceptions=True)
     assert results[:50] == [None] * 50
     assert {type(result) for result in results[50:]} == {IntegrityError}
-    assert await ledger.settle_crashed(NOON) == 50
+    await store.close()
+    async with Store.open(url) as again:
+        assert await Ledger(again).settle_crashed(NOON) == 50
+        assert (await verify(again)).fault is None
 
 
 async def test_the_first_settlement_stands_among_racers(store: Store) -> None:
@@ -92,6 +109,20 @@ async def test_another_store_sees_a_key_and_its_revocation(url: str, store: Stor
             await Keys(store, bytes(32)).identify(secret)
 
 
+async def test_servers_that_write_at_once_keep_one_chain(url: str, store: Store) -> None:
+    async with Store.open(url) as other:
+        ledgers = (Ledger(store), Ledger(other))
+
+        async def run(number: int) -> None:
+            ledger = ledgers[number % 2]
+            await ledger.reserve(reservation(f"r{number:03}"))
+            await ledger.settle(settlement(f"r{number:03}"))
+
+        await asyncio.gather(*map(run, range(200)))
+    verdict = await verify(store)
+    assert (verdict.lines, verdict.fault) == (400, None)
+
+
 class FailAt:
     """Lets the database fail at its n-th statement from now, once; `reached` says whether there were so many."""
 
@@ -99,13 +130,15 @@ class FailAt:
         self._left = 0
         self.reached = False
         for engine in store._engines:
-            event.listen(engine, "before_cursor_execute", self)
+            event.listen(engine, "before_cursor_execute", lambda *arguments: self._count(arguments[2]))
+            if engine.dialect.name != "sqlite":  # there COMMIT is a statement of ours
+                event.listen(engine, "commit", lambda _: self._count("COMMIT"))
 
     def arm(self, statement: int) -> None:
         self._left = statement
         self.reached = False
 
-    def __call__(self, _connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+    def _count(self, statement: str) -> None:
         self._left -= 1
         if self._left == 0:
             self.reached = True
@@ -113,6 +146,7 @@ class FailAt:
 
 
 async def test_no_failing_statement_loses_or_doubles_a_call(store: Store) -> None:
+    await Limits(store).set(Limit(LimitScope.KEY, "k", LimitKind.TOKENS, 10**9, BudgetPeriod.TOTAL))
     ledger = Ledger(store)
     fault = FailAt(store)
     statement, fault.reached = 0, True
@@ -127,7 +161,7 @@ async def test_no_failing_statement_loses_or_doubles_a_call(store: Store) -> Non
         fault.reached = reached
         await meter.retry_pending()
         await check(store, ledger, dict(zip(ids, ends, strict=True)))
-    assert statement > 12  # two groups of begin, four works with their savepoints, and commit: or nothing was tried
+    assert statement > 30  # for reserving and settling: begin, read, budgets, lines, sums, head, commit
 
 
 async def serve(meter: Meter, request_id: str) -> str:
@@ -156,3 +190,6 @@ async def check(store: Store, ledger: Ledger, ends: dict[str, str]) -> None:
             expected = EndReason.STOP if end == "whole" else EndReason.ERROR
             assert (receipts[request_id].end_reason, receipts[request_id].output_tokens) == (expected, 1)
     assert set(receipts) == reserved
+    assert (await verify(store)).fault is None
+    for _, used in await Limits(store, now=lambda: NOON).standings():
+        assert [standing.balance for standing in used] == [Balance(9 * len(receipts), 0)] or not receipts

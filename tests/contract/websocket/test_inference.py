@@ -53,6 +53,7 @@ def names(events: list[dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer sk-wrong"])
+@pytest.mark.item(83)
 def test_a_bad_key_is_a_401_with_its_reason_and_json(echo_server: RunningServer, authorization: str | None) -> None:
     with Peer(port_of(echo_server)) as peer:
         response = peer.ask(PATH, Authorization=authorization)
@@ -67,6 +68,7 @@ def test_a_bad_key_is_a_401_with_its_reason_and_json(echo_server: RunningServer,
 
 
 @pytest.mark.parametrize("path", [PATH, PATH + "/"])
+@pytest.mark.item(83, 84, 85, 87)
 def test_tasks_follow_each_other_on_one_socket(echo_server: RunningServer, path: str) -> None:
     with Client(echo_server, path) as client:
         for task_id in ("0f4c2c1e7d1f4b7e8f0a1c2d3e4f5a6b", "0f4c2c1e-7d1f-4b7e-8f0a-1c2d3e4f5a6b"):
@@ -82,6 +84,7 @@ def test_tasks_follow_each_other_on_one_socket(echo_server: RunningServer, path:
         assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(texts))
 
 
+@pytest.mark.item(86, 87)
 def test_failures_leave_the_socket_open(echo_server: RunningServer) -> None:
     with Client(echo_server) as client:
         client.run("a", model="nobody")

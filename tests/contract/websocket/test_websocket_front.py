@@ -44,6 +44,7 @@ def test_a_bad_handshake_is_refused_in_json(shared: Served, fields: dict[str, An
     assert b"short" not in response.body
 
 
+@pytest.mark.item(87)
 def test_messages_may_be_fragmented_with_pings_between(shared: Served) -> None:
     with Peer(shared.port) as peer:
         peer.upgrade("/count").send(frame(TEXT, b"ab", fin=False) + frame(PING, b"?") + frame(CONTINUATION, b"c"))

@@ -107,6 +107,23 @@ async def test_a_slot_given_in_the_moment_of_giving_up_goes_to_the_next() -> Non
     assert line.busy == 0
 
 
+async def test_a_slot_that_comes_to_one_who_has_just_given_up_goes_to_the_next() -> None:
+    line = WaitingLine(slots=1, places=8)
+    first, second, third = Visitor(line), Visitor(line), Visitor(line)
+    await settle()
+    second.task.cancel()
+    assert first.room is not None
+    first.room.give_back()
+    assert (line.busy, line.waiting) == (1, 1)  # it is the second's, who has yet to be told that it is cancelled
+    await settle()
+    assert second.task.cancelled()
+    assert third.inside
+    await first.leave()
+    assert line.busy == 1
+    await third.leave()
+    assert line.busy == 0
+
+
 async def test_a_wide_call_waits_for_all_its_slots_and_is_not_overtaken() -> None:
     line = WaitingLine(slots=2, places=8)
     narrow, wide, late = Visitor(line), Visitor(line, slots=2), Visitor(line)
@@ -240,6 +257,9 @@ async def test_the_alarm_rings_for_each_deadline_in_turn() -> None:
     await settle()
     now = asyncio.get_running_loop().time()
     waiting = [Visitor(line, deadline=now + delay) for delay in (0.03, 0.01, 0.02)]
+    await settle()
+    assert line._alarm is not None
+    assert line._alarm.when() == now + 0.01
     done, _ = await asyncio.wait({visitor.task for visitor in waiting}, timeout=5)
     assert len(done) == 3
     assert {type(task.exception()) for task in done} == {RequestTimedOut}

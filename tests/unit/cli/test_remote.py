@@ -44,6 +44,11 @@ def test_loopback_is_told_from_other_hosts(host: str, near: bool) -> None:  # no
     assert is_loopback(host) is near
 
 
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine() -> None:
+    assert not RemoteServer("http://127.0.0.1:8080", None)._client.trust_env
+    assert RemoteServer("http://llm.example.com", None)._client.trust_env
+
+
 async def test_models_come_with_what_answers_for_them() -> None:
     server = RemoteServer(URL, KEY, transport=FakeServer(models=[("belle", "small"), ("small", "small")]))
     assert await server.models() == MODELS

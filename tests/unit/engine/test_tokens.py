@@ -39,6 +39,7 @@ def test_text_without_stops_comes_back_whole_however_it_is_cut(text: str, group:
 
 
 @given(TEXTS, st.integers(1, 5))
+@pytest.mark.item(69)
 def test_no_delta_ends_in_half_a_character(text: str, group: int) -> None:
     assert all("\ufffd" not in delta.text for delta in assemble(list(text.encode()), Stops(), group=group))
 
@@ -58,6 +59,7 @@ def test_text_ends_before_the_stop_text_that_is_complete_first(text: str, stops:
     assert stopped or sum(delta.token_count for delta in deltas) == len(text.encode())
 
 
+@pytest.mark.item(43)
 def test_no_part_of_a_stop_text_leaks_before_it_is_complete() -> None:
     deltas = assemble(list(b"one ENX two END three"), Stops(texts=("END",)))
     so_far = ""

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from dashbelle.metering.ledger import By, Ledger, Reservation, Settlement, Sum
+from dashbelle.metering.ledger import By, Ledger, Reservation, Settlement, Sum, UnknownCall
 from dashbelle.store import Store
 from dashbelle.vocabulary import EndReason, Receipt
 
@@ -26,8 +26,13 @@ def settlement(request_id: str, ended_at: datetime = NOON, *, tokens: tuple[int,
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with Store.open(f"sqlite:///{tmp_path}/dashbelle.db") as store:
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/dashbelle.db"
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
+    async with Store.open(url) as store:
         yield store
 
 
@@ -58,7 +63,9 @@ async def test_the_lines_hold_every_field(ledger: Ledger, store: Store) -> None:
     await settled(ledger, "r", NOON)
     query = text("SELECT r.*, s.queue_s, s.first_token_s FROM reservations r JOIN settlements s USING (request_id)")
     row = await store.read(lambda connection: dict(connection.execute(query).mappings().one()))
+    assert len(row.pop("hash")) == 32
     assert row == {
+        "position": 1,
         "request_id": "r",
         "key_id": 1,
         "key_name": "k",
@@ -91,14 +98,16 @@ async def test_a_request_id_is_reserved_once_and_settled_only_if_reserved(ledger
     await ledger.reserve(reservation("r"))
     with pytest.raises(IntegrityError):
         await ledger.reserve(reservation("r"))
-    with pytest.raises(IntegrityError):
+    with pytest.raises(UnknownCall, match="stranger"):
         await ledger.settle(settlement("stranger"))
 
 
-async def test_what_a_dead_process_left_is_settled_as_crashed_once(ledger: Ledger) -> None:
-    await settled(ledger, "whole", NOON)
-    for request_id in ("left-1", "left-2"):
-        await ledger.reserve(reservation(request_id))
+async def test_what_a_dead_process_left_is_settled_as_crashed_once(ledger: Ledger, url: str) -> None:
+    async with Store.open(url) as dead:
+        await settled(Ledger(dead), "whole", NOON)
+        for request_id in ("left-1", "left-2"):
+            await Ledger(dead).reserve(reservation(request_id))
+    await ledger.reserve(reservation("mine"))
     later = NOON + timedelta(hours=1)
     assert await ledger.settle_crashed(later) == 2
     assert await ledger.settle_crashed(later) == 0
@@ -107,6 +116,23 @@ async def test_what_a_dead_process_left_is_settled_as_crashed_once(ledger: Ledge
     for receipt in crashed:
         assert (receipt.input_tokens, receipt.output_tokens) == (0, 0)
         assert (receipt.end_reason, receipt.ended_at) == (EndReason.CRASHED, later)
+
+
+async def test_more_dead_calls_than_a_chunk_are_all_settled(url: str, store: Store) -> None:
+    async with Store.open(url) as dead:
+        for number in range(25):
+            await Ledger(dead).reserve(reservation(f"r{number:02}"))
+    assert await Ledger(store, chunk=10).settle_crashed(NOON) == 25
+
+
+async def test_a_receipt_is_for_the_calls_own_key_and_for_settled_calls_alone(ledger: Ledger) -> None:
+    await settled(ledger, "r", NOON)
+    await ledger.reserve(reservation("open"))
+    found = await ledger.receipt("r", 1)
+    assert found == Receipt("r", "k", "m", "m", 8, 3, EndReason.STOP, NOON, NOON)
+    assert await ledger.receipt("r", 2) is None
+    assert await ledger.receipt("open", 1) is None
+    assert await ledger.receipt("stranger", 1) is None
 
 
 @pytest.mark.parametrize("total", [0, 9, 10, 11, 20, 25])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import stat
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar, cast
 
 import pytest
+from sqlalchemy import Connection
 
 from dashbelle.errors import InvalidParameter, NoSuchFile, PayloadTooLarge, TooManyFiles
 from dashbelle.store import Store, StoreUnavailable
@@ -18,6 +20,7 @@ from dashbelle.uploads.arrival import Arrival, FailedFile, arriving
 from dashbelle.uploads.shelf import FileLimits, Shelf, StoredFile
 from dashbelle.vocabulary import Caller
 
+T = TypeVar("T")
 ADA, BOB = Caller(1, "ada"), Caller(2, "bob")
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LIMITS = FileLimits(file_bytes=16, request_bytes=1000, key_bytes=30, key_files=3)
@@ -162,6 +165,7 @@ async def test_uploads_at_the_same_time_share_what_a_key_may_have(shelf: Shelf) 
     async with arriving(shelf, ADA) as first, arriving(shelf, ADA) as second:
         await fill(first, "a", b"x" * 16)
         await fill(second, "b", b"x" * 15)
+        assert len(on_disk(shelf)) == 1
         answers = [*await first.keep([], ""), *await second.keep([], "")]
     assert reasons(answers) == ["a", PayloadTooLarge]
     assert len(on_disk(shelf)) == 1
@@ -187,24 +191,34 @@ async def test_an_upload_that_is_left_leaves_nothing_and_gives_its_room_back(she
     assert reasons(await put(shelf, a=b"x" * 15, b=b"x" * 15)) == ["a", "b"]
 
 
-async def test_a_caller_who_goes_away_while_files_are_kept_loses_none(shelf: Shelf) -> None:
-    async def upload() -> None:
-        async with arriving(shelf, ADA) as arrival:
-            await fill(arrival, "a", b"abc")
-            keeping.set()
-            await arrival.keep([], "")
+class ToldStore:
+    """Tells when somebody begins to write."""
 
-    keeping = asyncio.Event()
-    task = asyncio.create_task(upload())
-    await keeping.wait()
-    await asyncio.sleep(0)
+    def __init__(self, store: Store) -> None:
+        self.writing = asyncio.Event()
+        self.read = store.read
+        self._store = store
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        self.writing.set()
+        return await self._store.transact(work)
+
+
+async def test_a_caller_who_goes_away_while_a_file_is_committed_does_not_take_its_bytes_along(
+    store: Store, tmp_path: Path
+) -> None:
+    told = ToldStore(store)
+    shelf = Shelf(cast(Store, told), tmp_path / "files")
+    await shelf.sweep()
+    task = asyncio.create_task(put(shelf, a=b"abc"))
+    await told.writing.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     while shelf.arriving[ADA.key_id]:
         await asyncio.sleep(0)
     _, files = await shelf.list(ADA, 0, 10)
-    assert [file.file_id for file in files] == on_disk(shelf)
+    assert [file.file_id for file in files] == on_disk(shelf) != []
 
 
 class ClosedStore:
@@ -218,7 +232,7 @@ class ClosedStore:
 
 
 async def test_without_a_row_there_is_no_file(store: Store, tmp_path: Path) -> None:
-    shelf = Shelf(ClosedStore(store), tmp_path / "files")
+    shelf = Shelf(cast(Store, ClosedStore(store)), tmp_path / "files")
     await shelf.sweep()
     with pytest.raises(StoreUnavailable):
         await put(shelf, a=b"abc")

@@ -12,10 +12,13 @@ from asgi_client import AUTHORIZED, generation
 from starlette.types import ASGIApp
 from starlette.types import Message as ASGIMessage
 
+from dashbelle.errors import DashbelleError
+from dashbelle.vocabulary import Delta
 from dashbelle.wire.routes import INFERENCE_PATH
 from dashbelle.wire.websocket_front import DRAIN
 
 TASK_ID = "2bf83b9abb1b4a2fae0a3c9f3f1e7a10"
+HELLO = (Delta("你", 1), Delta("好", 1), Delta("", 0, "stop"))
 TERMINAL = {"task-finished", "task-failed"}
 
 
@@ -123,3 +126,13 @@ def continue_task(payload: object, task_id: str = TASK_ID) -> dict[str, Any]:
 def finish_task(task_id: str = TASK_ID) -> dict[str, Any]:
     header = {"action": "finish-task", "task_id": task_id, "streaming": "duplex"}
     return {"header": header, "payload": {"input": {}}}
+
+
+def failed(error: DashbelleError, task_id: str = TASK_ID) -> tuple[str, str, str]:
+    """What `Socket.failure` gives for `error`."""
+    return task_id, error.code, error.message
+
+
+async def names(socket: Socket) -> list[str]:
+    """The events up to the next last one of a task, by name."""
+    return [json.loads(line)["header"]["event"] for line in await socket.answer()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -95,11 +97,7 @@ def test_empty_history_leaves_the_prompt_as_it_is(history: object) -> None:
         ({"messages": [{"role": "user", "content": [{"text": ""}]}]}, BAD_MESSAGE),
         ({"messages": [{"role": "user"}]}, "The content field is a required field."),
         ({"messages": [{"role": "user", "content": 5}]}, "input content must be a string."),
-        ({"messages": [{"role": "tool", "content": "a"}]}, "The tool call is not supported."),
-        (
-            {"messages": [{"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}]},
-            "The tool call is not supported.",
-        ),
+        ({"messages": [{"role": "tool", "content": 5}]}, "input content must be a string."),
         ({"history": [{"user": "a", "bot": "b"}]}, NO_PROMPT),
         ({"history": {"user": "a"}, "prompt": "b"}, '"history" must be a list.'),
         ({"history": [{"user": "a"}], "prompt": ""}, 'Length of "prompt" must be greater than 0'),
@@ -183,6 +181,40 @@ BODIES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "tool", "content": "a"},
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]},
+        {"role": "assistant", "tool_calls": [{"id": "1"}]},
+    ],
+)
+def test_messages_about_tools_are_noted(message: dict[str, object]) -> None:
+    prompt = prompt_of(messages=[USER, message])
+    assert isinstance(prompt, ChatPrompt)
+    assert prompt.uses_tools
+
+
+def test_tools_need_messages() -> None:
+    tools = {"tools": [{"type": "function"}]}
+    body = {"model": "m", "input": {"messages": [USER]}, "parameters": tools}
+    assert parse_generation(body).prompt == replace(chat(("user", "hi")), uses_tools=True)
+    error = refusal({"model": "m", "input": {"prompt": "hi"}, "parameters": tools})
+    assert error.message == "The tool call is not supported."
+
+
+@pytest.mark.parametrize(
+    "given", [{"prompt": "Write a JSON object"}, {"messages": [USER, {**USER, "content": "json?"}]}]
+)
+def test_a_json_object_must_be_asked_for_in_words(given: dict[str, object]) -> None:
+    parameters = {"response_format": {"type": "json_object"}}
+    assert parse_generation({"model": "m", "input": given, "parameters": parameters}).parameters.sampling.json_schema
+    error = refusal({"model": "m", "input": {"messages": [USER]}, "parameters": parameters})
+    assert error.message == (
+        "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
+    )
+
+
 @given(BODIES | VALUES)
 @example({"model": "m", "input": {"prompt": "a"}, "parameters": {"repetition_penalty": 10**400, "seed": 1e300}})
 def test_any_value_is_a_request_or_a_refusal(body: object) -> None:
@@ -197,6 +229,6 @@ def test_any_value_is_a_request_or_a_refusal(body: object) -> None:
             assert text
         case ChatPrompt(messages):
             assert messages
-            assert all(message.content for message in messages)
+            assert request.prompt.uses_tools or all(message.content for message in messages)
     assert 1 <= request.parameters.sampling.n <= 4
     Events("id", request.parameters.form)

@@ -80,3 +80,5 @@ def test_parts_and_their_headers_are_bounded() -> None:
         FormReader(CONTENT_TYPE).feed(b"--cut\r\nX: " + b"x" * (MAX_HEAD_BYTES + 1))
     with pytest.raises(InvalidParameter):
         FormReader(CONTENT_TYPE).feed(b"--cut\r\n" + b"X: y\r\n" * MAX_HEAD_BYTES)
+    with pytest.raises(InvalidParameter, match="at most 8192 bytes"):
+        FormReader(CONTENT_TYPE).feed(b"--cut\r\n" + (b"X: " + b"x" * (MAX_HEAD_BYTES // 2) + b"\r\n") * 2)

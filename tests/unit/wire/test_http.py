@@ -262,6 +262,7 @@ async def test_a_drained_stream_ends_with_an_event_and_not_with_a_cut() -> None:
     assert reply.ended
 
 
+@pytest.mark.item(74)
 async def test_silence_in_a_stream_is_filled_with_a_comment() -> None:
     class Released(Connection):
         """Lets the stream go on after the first heartbeat."""

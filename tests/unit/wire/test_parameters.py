@@ -7,6 +7,7 @@ import pytest
 from dashbelle.errors import InvalidParameter
 from dashbelle.vocabulary import Sampling, Stops
 from dashbelle.wire.dashscope import ReplyForm
+from dashbelle.wire.json_schema import ANY_OBJECT
 from dashbelle.wire.logprobs import TOO_MANY
 from dashbelle.wire.parameters import MAX_STOP_LENGTH, MAX_STOPS, RULES, Parameters, parse_parameters
 
@@ -54,6 +55,9 @@ def sampling(**given: object) -> Sampling:
         ("repetition_penalty", 1.1, "repetition_penalty", 1.1),
         ("presence_penalty", -2, "presence_penalty", -2.0),
         ("presence_penalty", 2.0, "presence_penalty", 2.0),
+        ("frequency_penalty", -2, "frequency_penalty", -2.0),
+        ("frequency_penalty", 2.0, "frequency_penalty", 2.0),
+        ("response_format", {"type": "json_object"}, "json_schema", ANY_OBJECT),
         ("n", 1, "n", 1),
         ("stop", "你好", "stops", Stops(texts=("你好",))),
         ("stop", ["a", "b"], "stops", Stops(texts=("a", "b"))),
@@ -167,7 +171,7 @@ def test_unknown_and_harmless_parameters_are_ignored() -> None:
         "stream": "yes",
         "thinking_budget": -1,
         "n_discard": -1,
-        "top_logprobs": 1,
+        "top_logprobs": 0,
         "": None,
     }
     assert parse_parameters(ignored) == parse_parameters({})

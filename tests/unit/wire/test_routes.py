@@ -105,6 +105,7 @@ class BuggyPipeline(ScriptedPipeline):
         lambda: ScriptedPipeline(entry=Bug("details for the log only")),
     ],
 )
+@pytest.mark.item(80)
 async def test_an_unforeseen_error_is_logged_with_its_trace_and_answered_without(
     pipeline: Callable[[], ScriptedPipeline], headers: dict[str, str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""Tasks over one socket: their events, their bounds, their ends; each task has exactly one last event."""
+"""Tasks over one socket: their answers, their refusals, several at a time; each has exactly one last event."""
 
 from __future__ import annotations
 
@@ -11,33 +11,17 @@ from typing import Any
 import pytest
 import structlog
 from asgi_client import LIMITS, NO_SHELF, REQUEST_ID, Gateway, ScriptedPipeline
-from asgi_socket import TASK_ID, Socket, connected, continue_task, finish_task, run_task
+from asgi_socket import HELLO, connected, continue_task, failed, finish_task, names, run_task
 from prometheus_client import CollectorRegistry
 
 from dashbelle.engine.catalog import Catalog
-from dashbelle.errors import (
-    DashbelleError,
-    InternalError,
-    InvalidApiKey,
-    ModelNotFound,
-    QueueFull,
-)
+from dashbelle.errors import InternalError, InvalidApiKey, ModelNotFound, QueueFull
 from dashbelle.vocabulary import Caller, ChatPrompt, Delta, Message
 from dashbelle.wire.routes import build
 from dashbelle.wire.websocket import MAX_TASKS
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-HELLO = (Delta("你", 1), Delta("好", 1), Delta("", 0, "stop"))
 SERVED_BY = "smollm2-135m-instruct"
-
-
-def failed(error: DashbelleError, task_id: str = TASK_ID) -> tuple[str, str, str]:
-    return task_id, error.code, error.message
-
-
-async def names(socket: Socket) -> list[str]:
-    """The events up to the next last one, by name."""
-    return [json.loads(line)["header"]["event"] for line in await socket.answer()]
 
 
 # Answers
@@ -57,6 +41,7 @@ async def names(socket: Socket) -> list[str]:
         ("ws-failed-mid-stream.jsonl", run_task(streaming="out"), (HELLO[0], InternalError())),
     ],
 )
+@pytest.mark.item(84, 85)
 async def test_events_are_spelt_exactly(golden: str, frame: dict[str, Any], script: tuple[Any, ...]) -> None:
     async with connected(Gateway(ScriptedPipeline(*script)).app) as socket:
         socket.say(frame)
@@ -139,6 +124,7 @@ async def test_a_binary_frame_is_answered() -> None:
         assert (await socket.failure())[:2] == ("", "InvalidParameter")
 
 
+@pytest.mark.item(87)
 async def test_an_unknown_action_names_its_task() -> None:
     async with connected(Gateway().app) as socket:
         socket.say({"header": {"action": "stop-task", "task_id": "t-1"}, "payload": {}})

@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from asgi_client import KEY, REQUEST_ID, Gateway, ScriptedPipeline
-from asgi_socket import TASK_ID, Socket, connected, run_task
+from asgi_socket import HELLO, TASK_ID, Socket, connected, failed, names, run_task
 
-from dashbelle.errors import (
-    DashbelleError,
-    QueueFull,
-    ServerDraining,
-)
+from dashbelle.errors import QueueFull, ServerDraining
 from dashbelle.vocabulary import Delta
-
-GOLDEN = Path(__file__).parents[2] / "golden"
-HELLO = (Delta("你", 1), Delta("好", 1), Delta("", 0, "stop"))
-SERVED_BY = "smollm2-135m-instruct"
-
-
-def failed(error: DashbelleError, task_id: str = TASK_ID) -> tuple[str, str, str]:
-    return task_id, error.code, error.message
-
-
-async def names(socket: Socket) -> list[str]:
-    """The events up to the next last one, by name."""
-    return [json.loads(line)["header"]["event"] for line in await socket.answer()]
 
 
 @pytest.mark.parametrize("streaming", ["none", "out"])

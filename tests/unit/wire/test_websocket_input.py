@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from asgi_client import Gateway, ScriptedPipeline
-from asgi_socket import TASK_ID, Socket, connected, continue_task, finish_task, run_task
+from asgi_socket import HELLO, connected, continue_task, failed, finish_task, names, run_task
 
-from dashbelle.errors import (
-    DashbelleError,
-    IllegalInput,
-    InvalidParameter,
-    PayloadTooLarge,
-)
-from dashbelle.vocabulary import Delta, TextPrompt
-
-GOLDEN = Path(__file__).parents[2] / "golden"
-HELLO = (Delta("你", 1), Delta("好", 1), Delta("", 0, "stop"))
-SERVED_BY = "smollm2-135m-instruct"
-
-
-def failed(error: DashbelleError, task_id: str = TASK_ID) -> tuple[str, str, str]:
-    return task_id, error.code, error.message
-
-
-async def names(socket: Socket) -> list[str]:
-    """The events up to the next last one, by name."""
-    return [json.loads(line)["header"]["event"] for line in await socket.answer()]
+from dashbelle.errors import DashbelleError, IllegalInput, InvalidParameter, PayloadTooLarge
+from dashbelle.vocabulary import TextPrompt
 
 
 @pytest.mark.parametrize(("streaming", "results"), [("in", ["result-generated"]), ("duplex", ["result-generated"] * 3)])

@@ -1,0 +1,153 @@
+"""Sums of settlements: kept in the transaction that settles, and read by reports instead of the settlements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, FromClause, Insert, Select, case, func, literal, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from dashbelle.metering.lines import Settlement
+from dashbelle.metering.tables import reservations, rollups, settlements
+
+
+class By(StrEnum):
+    """What sums are grouped by."""
+
+    DAY = "day"
+    KEY = "key"
+    MODEL = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """What the settled calls of one group used. `group` is a UTC day (2026-01-31), a key's or a model's name."""
+
+    group: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+
+
+class Group(NamedTuple):
+    """What a rollup is the sum of; the primary key of its row."""
+
+    day: str
+    key_id: int
+    key_name: str
+    model: str
+    served_model: str
+    end_reason: str
+
+
+class Counts(NamedTuple):
+    """A sum."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def plus(self, other: Counts) -> Counts:
+        """Both together."""
+        return Counts(*map(sum, zip(self, other, strict=True)))
+
+
+class Rollups:
+    """Sums in the making."""
+
+    def __init__(self) -> None:
+        self.counts: dict[Group, Counts] = {}
+
+    def count(self, call: Mapping[str, Any], settlement: Settlement) -> None:
+        """Add the settlement of a call; `call` has the names of its reservation."""
+        names = (call["key_id"], call["key_name"], call["model"], call["served_model"])
+        group = Group(day_of(settlement.ended_at), *names, settlement.end_reason.value)
+        counts = Counts(1, settlement.input_tokens, settlement.output_tokens)
+        self.counts[group] = self.counts.get(group, Counts()).plus(counts)
+
+    def write(self, connection: Connection) -> None:
+        """Add them to what the database has."""
+        rows = [{**group._asdict(), **counts._asdict()} for group, counts in self.counts.items()]
+        connection.execute(_add[connection.dialect.name], rows)
+
+
+def day_of(moment: datetime) -> str:
+    """The UTC day on which it is."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d}"
+
+
+def _adding(insert: Callable[..., Any]) -> Insert:
+    statement = insert(rollups)
+    more = {name: rollups.c[name] + statement.excluded[name] for name in Counts._fields}
+    added: Insert = statement.on_conflict_do_update(index_elements=list(Group._fields), set_=more)
+    return added
+
+
+_add = {"sqlite": _adding(sqlite.insert), "postgresql": _adding(postgresql.insert)}
+
+
+def sums(connection: Connection, by: By, since: datetime | None, until: datetime | None) -> list[Sum]:
+    """What the settled calls of `since <= ended_at < until` used, in the groups' order.
+
+    Whole days come from the rollups; the parts of a day that the period begins or ends with, from its settlements.
+    """
+    total: dict[str, Counts] = {}
+    for query in queries(by, since, until):
+        for group, *counts in connection.execute(query):
+            total[group] = total.get(group, Counts()).plus(Counts(*map(int, counts)))
+    return [Sum(group, *counts) for group, counts in sorted(total.items())]
+
+
+def queries(by: By, since: datetime | None, until: datetime | None) -> list[Select[Any]]:
+    """What `sums` asks: each query has a group and its three counts."""
+    first, last = _midnight_from(since), _midnight_until(until)
+    if since is not None and until is not None and first is not None and last is not None and first > last:
+        return [_part_of_day(by, since, until)]
+    parts = [_whole_days(by, first, last)]
+    if since is not None and first is not None and since != first:
+        parts.append(_part_of_day(by, since, first))
+    if until is not None and last is not None and until != last:
+        parts.append(_part_of_day(by, last, until))
+    return parts
+
+
+def _midnight_until(moment: datetime | None) -> datetime | None:
+    """The last midnight that is not after."""
+    return moment and moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _midnight_from(moment: datetime | None) -> datetime | None:
+    """The first midnight that is not before."""
+    midnight = _midnight_until(moment)
+    return midnight if midnight is None or midnight == moment else midnight + timedelta(days=1)
+
+
+def _whole_days(by: By, first: datetime | None, last: datetime | None) -> Select[Any]:
+    group = _group(by, rollups, rollups.c.day)
+    columns: list[ColumnElement[Any]] = [group, *(func.sum(rollups.c[name]) for name in Counts._fields)]
+    query = select(*columns).group_by(group)
+    if first is not None:
+        query = query.where(rollups.c.day >= day_of(first))
+    return query if last is None else query.where(rollups.c.day < day_of(last))
+
+
+def _part_of_day(by: By, start: datetime, end: datetime) -> Select[Any]:
+    group = _group(by, reservations, literal(day_of(start)))
+    tokens = (func.sum(settlements.c.input_tokens), func.sum(settlements.c.output_tokens))
+    columns: list[ColumnElement[Any]] = [group, func.count(), *tokens]
+    query = select(*columns).join_from(settlements, reservations).group_by(group)
+    return query.where(settlements.c.ended_at >= start, settlements.c.ended_at < end)
+
+
+def _group(by: By, names: FromClause, day: ColumnElement[str]) -> ColumnElement[str]:
+    if by is By.DAY:
+        return day
+    if by is By.KEY:
+        return names.c.key_name
+    # A stand-in's tokens are never shown as the tokens of the model that was asked for.
+    served_by = names.c.model + " (served by " + names.c.served_model + ")"
+    return case((names.c.model == names.c.served_model, names.c.model), else_=served_by)
