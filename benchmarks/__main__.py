@@ -39,12 +39,14 @@ def main(arguments: Sequence[str]) -> int:
     if float(where["load"]) >= machine.QUIET_LOAD:
         print(f"This machine is busy (load {where['load']}): the figures below are not worth keeping.", flush=True)
     figures: list[Figure] = []
-    for name in options.names or MEASURES:
-        print(f"measuring {name}, load {os.getloadavg()[0]:.2f} ...", file=sys.stderr, flush=True)
-        figures += MEASURES[name]()
-    print(f"\n{render(figures)}")
-    if options.json:
-        _write(options.json, where, figures)
+    try:
+        for name in options.names or MEASURES:
+            print(f"measuring {name}, load {os.getloadavg()[0]:.2f} ...", file=sys.stderr, flush=True)
+            figures += MEASURES[name]()
+    finally:  # minutes of measuring are not lost to the figure that failed
+        print(f"\n{render(figures)}")
+        if options.json:
+            _write(options.json, where, figures)
     return int(any(figure.verdict == "MISSED" for figure in figures))
 
 

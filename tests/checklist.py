@@ -1,4 +1,4 @@
-"""The 94 items of docs/conformance.md: what a server must do for DashScope's clients, and which clients each is about."""
+"""The 94 items of docs/conformance.md: what DashScope's clients need of a server, and which clients each is about."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _SECTIONS: dict[str, list[tuple[str, str]]] = {
         ("R", "no key is a 401 InvalidApiKey in JSON"),
         ("R", "a wrong key and another scheme are the same 401; the scheme in any case"),
         ("1", "a wrong key is a response with 401, not an exception"),
-        ("2J", "a wrong key is the surface's authentication error"),
+        ("2J", "a wrong key is an error of the client's own kind that says so"),
         ("R", "the X-Request-ID header is the body's request_id"),
         ("R", "request_id is a UUID, another one for each request"),
         ("1", "workspace, plugins and own headers do no harm"),

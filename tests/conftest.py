@@ -9,6 +9,8 @@ import pytest
 
 from running_server import RunningServer, StartServer, make_home
 
+pytest_plugins = ["conformance"]
+
 
 @pytest.fixture(scope="session")
 def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -3,8 +3,8 @@
     bytes -> wire -> [admission -> engine -> metering] -> wire -> bytes
 
 `Pipeline.open` finds the model, renders and tokenizes the prompt, checks that it fits and that the limits and the line
-have room for it, writes a reservation, waits for a slot and starts the engine. What comes out is a `Stream`; leaving its
-block, however that happens, frees the slot, settles the reservation and puts the limits right, each exactly once.
+have room for it, writes a reservation, waits for a slot and starts the engine. What comes out is a `Stream`; leaving
+its block, however that happens, frees the slot, settles the reservation and puts the limits right, each exactly once.
 """
 
 from __future__ import annotations

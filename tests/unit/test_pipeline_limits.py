@@ -23,7 +23,6 @@ from dashbelle.errors import (
     LedgerUnavailable,
     ModelUnavailable,
     QueueFull,
-    Refused,
     RequestLimitReached,
     RequestTimedOut,
     ServerDraining,
@@ -69,11 +68,8 @@ class GatedLedger(ListLedger):
         await super().reserve(reservation)
 
 
-class BudgetSpent(Refused):
-    """A ledger's own refusal."""
-
-    code, status = "Throttling.AllocationQuota", 429
-    default_message = "Allocated quota exceeded, please increase your quota limit."
+BUDGET_SPENT = TokenLimitReached("Key 'tester'", limit=100, used=100, retry_after_s=None)
+"""A refusal of the ledger's own."""
 
 
 class LimitedHouse:
@@ -312,7 +308,7 @@ async def test_a_full_line_counts_for_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "error"), [(StoreUnavailable("disk full"), LedgerUnavailable), (BudgetSpent(), BudgetSpent)]
+    ("trouble", "error"), [(StoreUnavailable("disk full"), LedgerUnavailable), (BUDGET_SPENT, TokenLimitReached)]
 )
 async def test_what_the_ledger_refuses_counts_for_nothing(trouble: Exception, error: type[DashbelleError]) -> None:
     house = LimitedHouse(EchoEngine(), ledger=BrokenLedger(on_reserve=trouble))

@@ -147,8 +147,7 @@ class Schedule:
         """Raise QueueFull, with the time after which to come back, when a call could neither run nor wait now."""
         if not self._key_of and self._free >= min(visit.slots, self.slots):
             return
-        account = self._accounts.get(visit.key)
-        mine = len(account.waiting) if account else 0
+        mine = len(account.waiting) if (account := self._accounts.get(visit.key)) else 0
         if self.waiting >= self._places:
             place = self.waiting + 1
             held = f"{self.slots} slots are busy and {self.waiting} calls wait"
@@ -214,9 +213,7 @@ class Schedule:
         return Outlook(place, self._wait_s(place))
 
     def _account(self, key: int) -> _Account:
-        account = self._accounts.get(key)
-        if account is None:
-            account = self._accounts[key] = _Account(self._round, self._output_mean)
+        account = self._accounts.setdefault(key, _Account(self._round, self._output_mean))
         self._idle.discard(key)
         account.round = max(account.round, self._round)
         return account

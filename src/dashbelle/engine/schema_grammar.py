@@ -62,7 +62,10 @@ FORMATS = {
 
 def grammar_of(json_schema: str) -> str:
     """The grammar whose `root` is any answer to the schema. Raises SchemaRefused."""
-    return _Writer(json.loads(json_schema)).text()
+    try:
+        return _Writer(json.loads(json_schema)).text()
+    except KeyError:  # a node without what each of its kind has, or a reference to nothing
+        raise SchemaRefused from None
 
 
 class _Writer:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, exists, insert, select, update
 
+from dashbelle.errors import BudgetUsedUp
 from dashbelle.metering.budgets import (
     FREE,
     TOKENS_THEMSELVES,
@@ -46,7 +49,6 @@ _spend = (
     .where(_one)
     .values(reserved=spending.c.reserved - bindparam("held"), spent=spending.c.spent + bindparam("cost"))
 )
-_price = select(prices.c.input_price, prices.c.output_price).where(prices.c.model == bindparam("of_model"))
 _held = select(holds).where(holds.c.request_id.in_(bindparam("ids", expanding=True)))
 _forget = delete(holds).where(holds.c.request_id.in_(bindparam("ids", expanding=True)))
 
@@ -59,57 +61,113 @@ def budgets_in_force(connection: Connection) -> list[Budget]:
     ]
 
 
-def take(connection: Connection, budgets: Sequence[Budget], reservation: Reservation) -> None:
-    """Reserve what the call may cost at most, of every budget that it falls under, or of none: BudgetUsedUp."""
-    covered = covering(budgets, reservation.key_name, (reservation.model, reservation.served_model))
-    if not covered:
-        return
-    with connection.begin_nested():
-        for budget, name in covered:
-            _take_one(connection, budget, name, reservation)
+def take(connection: Connection, budgets: Sequence[Budget], calls: Sequence[Reservation]) -> list[BudgetUsedUp | None]:
+    """Reserve what each call may cost at most, of every budget that it falls under; or of none, and say why."""
+    priced = any(budget.kind is LimitKind.MONEY for budget in budgets)
+    charges_of = partial(_charges_of, budgets, _all_prices(connection) if priced else {})
+    charges = [charges_of(call) for call in calls]
+    refusals: list[BudgetUsedUp | None] = [None] * len(calls)
+    if _reserve_all(connection, [charge for of_call in charges for charge in of_call]) is not None:
+        refusals = [_take_one(connection, call, of_call) for call, of_call in zip(calls, charges, strict=True)]
+    taken = [of_call for of_call, refused in zip(charges, refusals, strict=True) if refused is None]
+    rows = [charge.hold() for of_call in taken for charge in of_call]
+    if rows:
+        connection.execute(insert(holds), rows)
+    return refusals
 
 
-def _take_one(connection: Connection, budget: Budget, name: str, reservation: Reservation) -> None:
-    price = _price_in(connection, budget, reservation.served_model)
-    asked = price.of(reservation.input_tokens, reservation.max_output_tokens)
-    place = {
-        "of_limit": budget.id,
-        "of_name": name,
-        "of_period": period_name(budget.period, reservation.started_at),
-    }
-    if connection.execute(_reserve, {**place, "asked": asked}).rowcount == 0:
-        balance = connection.execute(_balance, place).one_or_none()
-        if balance is not None or asked > budget.amount:
-            known = Balance(*balance) if balance is not None else Balance(0, 0)
-            raise refusal(budget, name, known, asked, reservation.started_at)
-        connection.execute(insert(spending), _row(place, spent=0, reserved=asked))
-    hold = {"request_id": reservation.request_id, "amount": asked}
-    connection.execute(insert(holds), _row(place, **hold, input_price=price.input, output_price=price.output))
+@dataclass(frozen=True, slots=True)
+class _Charge:
+    """What one call may cost at most in one balance."""
+
+    request_id: str
+    budget: Budget
+    place: _Place
+    price: Price
+    asked: int
+
+    def hold(self) -> dict[str, object]:
+        return {
+            **self.place.row(),
+            "request_id": self.request_id,
+            "amount": self.asked,
+            "input_price": self.price.input,
+            "output_price": self.price.output,
+        }
 
 
-def _row(place: Mapping[str, Any], **more: object) -> dict[str, object]:
-    return {"limit_id": place["of_limit"], "name": place["of_name"], "period_name": place["of_period"], **more}
+class _Place(NamedTuple):
+    """Which balance."""
+
+    limit_id: int
+    name: str
+    period_name: str
+
+    def row(self) -> dict[str, object]:
+        return dict(self._asdict())
+
+    def where(self) -> dict[str, object]:
+        return {"of_limit": self.limit_id, "of_name": self.name, "of_period": self.period_name}
 
 
-def _price_in(connection: Connection, budget: Budget, model: str) -> Price:
-    if budget.kind is LimitKind.TOKENS:
-        return TOKENS_THEMSELVES
-    row = connection.execute(_price, {"of_model": model}).one_or_none()
-    return FREE if row is None else Price(*row)
+def _charges_of(budgets: Sequence[Budget], known: Mapping[str, Price], call: Reservation) -> list[_Charge]:
+    charges = []
+    for budget, name in covering(budgets, call.key_name, (call.model, call.served_model)):
+        price = TOKENS_THEMSELVES if budget.kind is LimitKind.TOKENS else known.get(call.served_model, FREE)
+        asked = price.of(call.input_tokens, call.max_output_tokens)
+        place = _Place(budget.id, name, period_name(budget.period, call.started_at))
+        charges.append(_Charge(call.request_id, budget, place, price, asked))
+    return charges
+
+
+def _all_prices(connection: Connection) -> dict[str, Price]:
+    return {row.model: Price(row.input_price, row.output_price) for row in connection.execute(select(prices))}
+
+
+def _take_one(connection: Connection, call: Reservation, charges: Sequence[_Charge]) -> BudgetUsedUp | None:
+    full = _reserve_all(connection, charges)
+    if full is None:
+        return None
+    balance = connection.execute(_balance, full.place.where()).one_or_none()
+    known = Balance(0, 0) if balance is None else Balance(*balance)
+    return refusal(full.budget, full.place.name, known, full.asked, call.started_at)
+
+
+def _reserve_all(connection: Connection, charges: Sequence[_Charge]) -> _Charge | None:
+    """Reserve the sums of all charges, or nothing; then one of them is told whose balance has no room."""
+    sums: Counter[_Place] = Counter()
+    for charge in charges:
+        sums[charge.place] += charge.asked
+    done: list[_Place] = []
+    for charge in {each.place: each for each in charges}.values():
+        if not _reserve_at(connection, charge.place, sums[charge.place], charge.budget.amount):
+            for place in done:
+                connection.execute(_spend, {**place.where(), "held": sums[place], "cost": 0})
+            return charge
+        done.append(charge.place)
+    return None
+
+
+def _reserve_at(connection: Connection, place: _Place, asked: int, amount: int) -> bool:
+    if connection.execute(_reserve, {**place.where(), "asked": asked}).rowcount == 1:
+        return True
+    if asked > amount or connection.execute(_balance, place.where()).one_or_none() is not None:
+        return False
+    connection.execute(insert(spending), {**place.row(), "spent": 0, "reserved": asked})
+    return True
 
 
 def settle(connection: Connection, settled: Sequence[Settlement]) -> None:
     """Turn what these calls had reserved into what they cost, by the prices of the time when they were reserved."""
     by_id = {settlement.request_id: settlement for settlement in settled}
     rows = connection.execute(_held, {"ids": list(by_id)}).all()
-    held: Counter[tuple[int, str, str]] = Counter()
-    costs: Counter[tuple[int, str, str]] = Counter()
+    held: Counter[_Place] = Counter()
+    costs: Counter[_Place] = Counter()
     for row in rows:
         one = by_id[row.request_id]
-        place = (row.limit_id, row.name, row.period_name)
+        place = _Place(row.limit_id, row.name, row.period_name)
         held[place] += row.amount
         costs[place] += Price(row.input_price, row.output_price).of(one.input_tokens, one.output_tokens)
     for place, amount in held.items():
-        where = dict(zip(("of_limit", "of_name", "of_period"), place, strict=True))
-        connection.execute(_spend, {**where, "held": amount, "cost": costs[place]})
+        connection.execute(_spend, {**place.where(), "held": amount, "cost": costs[place]})
     connection.execute(_forget, {"ids": list(by_id)})

@@ -19,6 +19,8 @@ REMEMBERED_S = 0.5
 """How old a snapshot may be, and so how late another process's change may take effect."""
 HIGHEST = 2**53
 """Amounts are exact in every JSON reader."""
+HIGHEST_PRICE = 2**31
+"""Billionths per token: what the longest prompt costs still fits into a column."""
 BUDGETS = frozenset({LimitKind.TOKENS, LimitKind.MONEY})
 
 _keys = table("keys", column("id"), column("name"), column("revoked_at"))
@@ -95,8 +97,8 @@ class Limits:
 
     async def set_price(self, model: str, price: Price) -> None:
         """What the tokens of a model cost in budgets of money, from the next reservation on. Raises BadLimit."""
-        if min(price.input, price.output) < 0 or max(price.input, price.output) > HIGHEST:
-            raise BadLimit(f"a price is from 0 to {HIGHEST} billionths per token")
+        if min(price.input, price.output) < 0 or max(price.input, price.output) > HIGHEST_PRICE:
+            raise BadLimit(f"a price is from 0 to {HIGHEST_PRICE / 1000:.0f} per million tokens")
         await self._store.transact(lambda connection: _set_price(connection, model, price))
 
     async def remove_price(self, model: str) -> bool:

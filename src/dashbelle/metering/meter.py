@@ -25,7 +25,7 @@ class Book(Protocol):
     """What a meter writes to; the Ledger is one. Both raise StoreUnavailable."""
 
     async def reserve(self, reservation: Reservation) -> None:
-        """Durable once this returns."""
+        """Durable once this returns. Raises BudgetUsedUp: then nothing was written."""
         ...
 
     async def settle(self, settlement: Settlement) -> bool:
@@ -59,7 +59,10 @@ class Meter:
         self._retry: asyncio.Task[StoreUnavailable | None] | None = None
 
     def measure(self, call: Call, served_model: str, input_tokens: int, max_output_tokens: int) -> Tally:
-        """`async with` this around all that the call does. Entering raises LedgerUnavailable: then nothing may run."""
+        """`async with` this around all that the call does.
+
+        Entering raises LedgerUnavailable and BudgetUsedUp: then nothing may run.
+        """
         reservation = Reservation(
             request_id=call.request_id,
             key_id=call.caller.key_id,
@@ -100,7 +103,7 @@ class Meter:
         return None
 
     async def reserve(self, reservation: Reservation) -> None:
-        """Write a call's reservation. Raises LedgerUnavailable."""
+        """Write a call's reservation. Raises LedgerUnavailable, BudgetUsedUp."""
         try:
             await self.retry_pending()
             await self._ledger.reserve(reservation)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from dashbelle.errors import BudgetUsedUp
 from dashbelle.metering import holds
-from dashbelle.metering.budgets import Budget
 from dashbelle.metering.chain import FIELDS, Head, Line
 from dashbelle.metering.lines import Reservation, Settlement
 from dashbelle.metering.rollups import Rollups
@@ -56,6 +54,7 @@ def post(connection: Connection, entries: Sequence[Entry]) -> list[bool | Except
     Outcomes without a line: BudgetUsedUp, UnknownCall. Raises IntegrityError if a call is reserved twice.
     """
     page = _Page(connection, [entry.request_id for entry in entries if isinstance(entry, Settlement)])
+    page.admit([entry.reservation for entry in entries if isinstance(entry, Opening)])
     outcomes = [page.add(entry) for entry in entries]
     page.write()
     return outcomes
@@ -76,6 +75,7 @@ class _Page:
         self._rows: dict[Line, list[dict[str, Any]]] = {line: [] for line in Line}
         self._opened: list[dict[str, Any]] = []
         self._settled: list[Settlement] = []
+        self._refused: dict[int, BudgetUsedUp] = {}
         self._rollups = Rollups()
         start = connection.execute(_start).one_or_none()
         if start is None:
@@ -85,9 +85,12 @@ class _Page:
         self._head = Head(start.position, start.hash)
         self._any_budgets, self._any_holds = bool(start.any_budgets), bool(start.any_holds)
 
-    @cached_property
-    def _budgets(self) -> list[Budget]:
-        return holds.budgets_in_force(self._connection) if self._any_budgets else []
+    def admit(self, calls: Sequence[Reservation]) -> None:
+        """Take what these calls may cost from their budgets; `add` refuses those that do not fit."""
+        if self._any_budgets and calls:
+            budgets = holds.budgets_in_force(self._connection)
+            refusals = holds.take(self._connection, budgets, calls)
+            self._refused = {id(call): why for call, why in zip(calls, refusals, strict=True) if why is not None}
 
     def add(self, entry: Entry) -> bool | Exception:
         """Put one line on the page, unless there is a reason not to."""
@@ -96,9 +99,8 @@ class _Page:
         return self._settle(entry)
 
     def _reserve(self, opening: Opening) -> bool | Exception:
-        try:
-            holds.take(self._connection, self._budgets, opening.reservation)
-        except BudgetUsedUp as refusal:
+        refusal = self._refused.get(id(opening.reservation))  # its request id may not be unique
+        if refusal is not None:
             return refusal
         self._chain(Line.RESERVATION, opening.reservation)
         self._opened.append({"request_id": opening.reservation.request_id, "session": opening.session})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from urllib.parse import quote
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Message, Receive, Scope, Send
 
-from dashbelle.errors import DashbelleError, MalformedRequest, PayloadTooLarge, RequestTooSlow
+from dashbelle.errors import DashbelleError, LimitReached, MalformedRequest, PayloadTooLarge, RequestTooSlow
 from dashbelle.wire.dashscope import encode_error
 
 Field = tuple[bytes, bytes]
@@ -142,8 +143,7 @@ class Exchange:
         """Answer with `error`: as a status while none was sent, else as the stream's last event."""
         self.error_code = error.code
         if self.status is None:
-            retry = [] if error.retry_after_s is None else [(b"retry-after", str(error.retry_after_s).encode())]
-            await self.answer(error.status, self.encode_error(error, self.request_id), retry)
+            await self.answer(error.status, self.encode_error(error, self.request_id), refusal_fields(error))
         elif self._error_event is not None and not self._ended:
             await self.send_event(self._error_event(error))
             await self.end_events()
@@ -173,3 +173,19 @@ class Exchange:
             async with asyncio.timeout(self.limits.drain_s):
                 while self._unread:
                     await self._read_piece()
+
+
+def refusal_fields(error: DashbelleError) -> list[Field]:
+    """What the head of a refusal says of waiting: when to come back, or that it is no use, and how a limit stands."""
+    fields: list[tuple[str, object]] = []
+    if error.retry_after_s is not None:
+        fields.append(("retry-after", error.retry_after_s))
+    if not error.should_retry:
+        fields.append(("x-should-retry", "false"))
+    if isinstance(error, LimitReached):
+        fields += [
+            ("x-ratelimit-limit", error.limit),
+            ("x-ratelimit-remaining", error.remaining),
+            ("x-ratelimit-reset", math.ceil(error.reset_s)),
+        ]
+    return [(name.encode(), str(value).encode()) for name, value in fields]

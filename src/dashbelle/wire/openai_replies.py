@@ -12,6 +12,7 @@ import msgspec
 
 from dashbelle.errors import DashbelleError
 from dashbelle.vocabulary import Delta, FinishReason, TokenLogprob, Usage
+from dashbelle.wire.escapes import escape
 from dashbelle.wire.openai_choices import Choices
 from dashbelle.wire.openai_errors import encode_error
 
@@ -28,13 +29,13 @@ class ReplyHead:
 
     def __init__(self, request_id: str, model: str, created: float) -> None:
         self.request_id = request_id
-        self._model = _encode(model)
+        self._model = escape(model)
         self._created = int(created)
 
     def end(self, id_prefix: str) -> bytes:
         """The last keys of an object, with the comma before them."""
         reply_id = _encode(id_prefix + self.request_id)
-        return b',"created":%d,"system_fingerprint":null,"model":%b,"id":%b' % (self._created, self._model, reply_id)
+        return b',"created":%d,"system_fingerprint":null,"model":"%b","id":%b' % (self._created, self._model, reply_id)
 
 
 class Events:

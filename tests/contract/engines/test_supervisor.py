@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,8 @@ from dashbelle.engine.echo import ByteTokenizer
 from dashbelle.engine.frames import Load
 from dashbelle.engine.supervisor import Supervisor
 from dashbelle.engine.worker import WorkerEngine
-from dashbelle.errors import EngineDied, EngineFailed, EngineStalled, ModelUnavailable
-from dashbelle.vocabulary import AdmittedPrompt, Stops
+from dashbelle.errors import EngineDied, EngineFailed, EngineStalled, ModelUnavailable, SchemaRefused
+from dashbelle.vocabulary import AdmittedPrompt, Stops, TokenLogprob
 
 TOY = Path(__file__).with_name("toy_worker.py")
 DIE, HANG, REFUSE, FAIL, GARBLE, SLOW = 901, 902, 903, 904, 905, 906
@@ -110,6 +111,22 @@ async def test_a_process_that_is_stopped_while_idle_is_noticed_and_replaced() ->
         os.kill(first, signal.SIGSTOP)
         await until(lambda: supervisor.pid not in (None, first) and engine.unready() is None)
         assert await text(engine, *b"ok") == "ok"
+
+
+async def test_a_refused_schema_is_told_apart_from_a_failure() -> None:
+    async with toy_engine() as (engine, supervisor):
+        other = asyncio.create_task(text(engine, *b"a long answer"))
+        with pytest.raises(SchemaRefused):
+            await anext(engine.generate(replace(prompt(*b"hi"), json_schema="")))
+        assert await other == "a long answer"
+        assert supervisor.restarts == 0
+
+
+async def test_logprobs_come_with_their_tokens() -> None:
+    async with toy_engine() as (engine, _):
+        deltas = [delta async for delta in engine.generate(replace(prompt(*b"hi"), logprobs=True))]
+    tokens = [token for delta in deltas for token in delta.logprobs]
+    assert tokens == [TokenLogprob(b"h", -0.5), TokenLogprob(b"i", -0.5)]
 
 
 async def test_a_refused_call_fails_alone_and_its_reason_goes_to_the_log() -> None:

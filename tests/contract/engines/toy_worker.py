@@ -1,6 +1,7 @@
 """An engine process without weights: says its prompt's ids again, and misbehaves on request.
 
-Run like dashbelle.engine.worker_main. Prompts that begin with a trick's number set it off.
+Run like dashbelle.engine.worker_main. Prompts that begin with a trick's number set it off. The empty schema is refused,
+and every logprob is -0.5.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 
 from dashbelle.engine.frames import Add, Broken, Piece, Ready
 from dashbelle.engine.worker_main import Link, serve
+from dashbelle.errors import SchemaRefused
 
 DIE, HANG, REFUSE, FAIL, GARBLE, SLOW = 901, 902, 903, 904, 905, 906
 
@@ -22,9 +24,13 @@ class ToyBackend:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._answers: dict[int, list[int]] = {}
+        self._with_logprobs: dict[int, bool] = {}
         self.busy = False
 
     def add(self, command: Add) -> None:
+        if command.json_schema == "":
+            raise SchemaRefused
+        self._with_logprobs[command.call] = command.logprobs
         match command.token_ids[0]:
             case 901:
                 os._exit(7)
@@ -50,7 +56,8 @@ class ToyBackend:
                 ids.append(SLOW)
             if not ids:
                 del self._answers[call]
-            pieces.append(Piece(call, [token], "failed" if token == FAIL else None if ids else "stop"))
+            logprobs = [-0.5] if self._with_logprobs[call] else []
+            pieces.append(Piece(call, [token], "failed" if token == FAIL else None if ids else "stop", logprobs))
         self.busy = bool(self._answers)
         return pieces
 

@@ -54,7 +54,13 @@ def seen_of(kind: type) -> dict[str, object]:
     }
 
 
+def told_beside_the_text() -> dict[str, object]:
+    """What a call of each class tells beside its text."""
+    ((generation,),) = Tongyi(model="echo").generate([PROMPT]).generations
+    message = ChatTongyi(model="echo").invoke(PROMPT)
+    return {"Tongyi": generation.generation_info, "ChatTongyi": message.response_metadata, "type": message.type}
+
+
 if __name__ == "__main__":
-    chat = ChatTongyi(model="echo")
-    usage = chat.invoke(PROMPT).response_metadata["token_usage"]
-    sys.stdout.write(json.dumps({"Tongyi": seen_of(Tongyi), "ChatTongyi": seen_of(ChatTongyi), "usage": usage}))
+    told = observed(told_beside_the_text)
+    sys.stdout.write(json.dumps({"Tongyi": seen_of(Tongyi), "ChatTongyi": seen_of(ChatTongyi), "told": told}))

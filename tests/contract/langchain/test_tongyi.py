@@ -60,7 +60,7 @@ def test_a_stop_text_is_obeyed(seen: Observations, kind: str) -> None:
     assert seen[kind]["stop"] == SAID[kind].partition("世界")[0]
 
 
-@pytest.mark.item(13)
+@pytest.mark.item(14)
 @pytest.mark.parametrize("kind", SAID)
 def test_a_wrong_key_is_an_error_that_says_so(seen: Observations, kind: str) -> None:
     error = seen[kind]["wrong_key"]
@@ -69,7 +69,14 @@ def test_a_wrong_key_is_an_error_that_says_so(seen: Observations, kind: str) -> 
     assert "InvalidApiKey" in error["text"]
 
 
+@pytest.mark.item(48, 49)
+@pytest.mark.parametrize("kind", SAID)
+def test_reason_and_usage_reach_the_caller(seen: Observations, kind: str) -> None:
+    told, tokens = seen["told"][kind], len(SAID[kind].encode())
+    assert told["finish_reason"] == "stop"
+    assert told["token_usage"] == {"input_tokens": tokens, "output_tokens": tokens, "total_tokens": 2 * tokens}
+
+
 @pytest.mark.item(49)
-def test_usage_reaches_the_message(seen: Observations) -> None:
-    usage, tokens = seen["usage"], len(SAID["ChatTongyi"].encode())
-    assert usage == {"input_tokens": tokens, "output_tokens": tokens, "total_tokens": 2 * tokens}
+def test_a_message_is_the_assistants(seen: Observations) -> None:
+    assert seen["told"]["type"] == "ai"

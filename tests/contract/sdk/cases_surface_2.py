@@ -74,6 +74,30 @@ def stream_cumulative() -> object:
 
 
 @case
+def stream_usages() -> object:
+    return [chunk.usage.model_dump() for chunk in create(stream=True) if chunk.usage]
+
+
+@case
+def openai_protocol() -> object:
+    base = dashscope.base_http_api_url.replace("/api/v1", "/compatible-mode/v1")
+    client = dashscope.Client(protocol="openai", base_url=base)
+    whole = create(client).output_text
+    return [whole, "".join(create(client, stream=True).text_stream)]
+
+
+@case
+def openai_protocol_with_the_native_base() -> object:
+    """Its base is the environment's, which is what an unsuspecting program has."""
+    return create(dashscope.Client(protocol="openai")).output_text
+
+
+@case
+def openai_protocol_wrong_key() -> object:
+    return create(dashscope.Client(protocol="openai", api_key="sk-wrong"))
+
+
+@case
 def asynchronous() -> object:
     async def both() -> list[dict[str, Any]]:
         client = dashscope.AsyncClient()

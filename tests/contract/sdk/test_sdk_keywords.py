@@ -12,8 +12,11 @@ REFUSED = {
     "enable_search on": "This model does not support enable_search.",
     "tools": "The tool call is not supported.",
     "n as text": 'Parameter n greater than 1 needs "result_format": "message".',
-    "logprobs on": "This model does not support logprobs.",
-    "response_format json": "This model does not support response_format of type 'json_object'.",
+    "logprobs on": 'Parameter logprobs needs "result_format": "message".',
+    "top_logprobs": "Range of top_logprobs should be [0, 1]: the engine tells the probability of the token that it "
+    "chose, and of no other.",
+    "response_format json": "'messages' must contain the word 'json' in some form, to use 'response_format' of type "
+    "'json_object'.",
 }
 IGNORED = [
     "stream",
@@ -29,7 +32,6 @@ IGNORED = [
     "enable_thinking",
     "thinking_budget",
     "logprobs",
-    "top_logprobs",
     "search_options",
     "parallel_tool_calls",
     "response_format",

@@ -9,6 +9,8 @@ import pytest
 from questions import PROMPT
 from sdk_release import Observations
 
+pytestmark = pytest.mark.client("dashscope 2.0.2 Client")
+
 TOKENS = len(PROMPT.encode())
 
 
@@ -75,3 +77,23 @@ def test_68_a_cumulative_stream_grows_to_the_whole_text(client: Observations) ->
 
 def test_68_the_asynchronous_client_says_the_same(client: Observations) -> None:
     assert [completion["text"] for completion in client["asynchronous"]] == [PROMPT, PROMPT]
+
+
+def test_65_usage_never_shrinks_and_ends_with_the_calls(client: Observations) -> None:
+    usages = client["stream_usages"]
+    assert len(usages) > 50
+    assert all(before["output_tokens"] <= after["output_tokens"] for before, after in pairwise(usages))
+    assert usages[-1] == client["call"]["usage"]
+
+
+def test_94_openais_protocol_says_the_same_whole_and_streamed(client: Observations) -> None:
+    assert client["openai_protocol"] == [PROMPT, PROMPT]
+
+
+def test_94_openais_protocol_works_with_the_native_base_address(client: Observations) -> None:
+    assert client["openai_protocol_with_the_native_base"] == PROMPT
+
+
+def test_94_a_wrong_key_of_openais_protocol_is_an_authentication_error(client: Observations) -> None:
+    error = client["openai_protocol_wrong_key"]
+    assert (error["raised"][0], error["status_code"]) == ("AuthenticationError", 401)

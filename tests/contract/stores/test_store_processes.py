@@ -10,11 +10,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from random import Random
 
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from old_ledger import FIRST_REVISION, fill_old, revision_of
+from sqlalchemy import MetaData
 
+from dashbelle.admission import keys
+from dashbelle.metering import tables
 from dashbelle.metering.ledger import By, Ledger
 from dashbelle.metering.verify import verify
 from dashbelle.store import Store
+from dashbelle.store.database import _database
+from dashbelle.uploads import shelf
 from dashbelle.vocabulary import EndReason, Receipt
 
 NOW = datetime(2026, 1, 31, 13, tzinfo=UTC)
@@ -26,6 +33,8 @@ import asyncio, sys
 from datetime import UTC, datetime
 from dashbelle.metering.ledger import Ledger, Reservation, Settlement
 from dashbelle.store import Store
+from dashbelle.store.database import _database
+from dashbelle.uploads import shelf
 from dashbelle.vocabulary import EndReason
 
 async def main():
@@ -129,3 +138,17 @@ def test_processes_that_open_a_new_database_at_once_all_succeed(url: str) -> Non
     children = [start(OPEN, url) for _ in range(4)]
     assert [child.communicate()[0] for child in children] == [""] * 4
     assert [child.returncode for child in children] == [0] * 4
+
+
+def test_the_migrations_make_what_the_code_expects(url: str) -> None:
+    expected = MetaData()
+    for metadata in (keys.metadata, tables.metadata, shelf.metadata):
+        for table in metadata.tables.values():
+            table.to_metadata(expected)
+    asyncio.run(Store.open(url).close())
+    database = _database(url, 1)
+    with database.reading.connect() as connection:
+        found = compare_metadata(MigrationContext.configure(connection), expected)
+    for engine in (database.writing, database.reading):
+        engine.dispose()
+    assert found == []

@@ -28,6 +28,8 @@ KEY = "sk-canary-key"
 AUTHORIZED = {"authorization": f"Bearer {KEY}"}
 LIMITS = ExchangeLimits(max_body_bytes=4096)
 PROMPT_TOKENS = 8
+NOW = 1_700_000_000.5
+"""Seconds of the Unix era."""
 QUERY = "secret=canary-query"
 NO_SHELF = Shelf(cast(Store, None), Path("nowhere"))
 """For tests that ask for no files."""
@@ -189,6 +191,7 @@ class Gateway:
             limits=limits,
             new_request_id=lambda: REQUEST_ID,
             clock=lambda: next(ticks) / 10,
+            now=lambda: NOW,
         )
 
     @property

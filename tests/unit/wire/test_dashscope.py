@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashbelle.errors import DashbelleError, InternalError, InvalidApiKey, InvalidParameter
-from dashbelle.vocabulary import Delta, Usage
+from dashbelle.vocabulary import Delta, TokenLogprob, Usage
 from dashbelle.wire.dashscope import Answer, Events, ReplyForm, encode_answer, encode_error
 
 ROOT = Path(__file__).parents[3]
@@ -25,6 +25,13 @@ TWO_CHOICES = [
     (Delta("Hi", 2, index=1), Usage(8, 2)),
     (Delta("好", 1, "stop"), Usage(8, 2)),
     (Delta("!", 1, "length", index=1), Usage(8, 3)),
+]
+
+HI = TokenLogprob(b"Hi", -0.25)
+WITH_LOGPROBS = [
+    (Delta("Hi", 1, logprobs=(HI,)), Usage(8, 1)),
+    (Delta("!", 1, logprobs=(TokenLogprob(b"!", -0.5),)), Usage(8, 2)),
+    (Delta("", 0, "stop"), Usage(8, 2)),
 ]
 
 
@@ -52,6 +59,12 @@ def answer_of(form: ReplyForm, deltas: list[Delta], usage: Usage) -> bytes:
             [*HELLO, (Delta("", 0, "length"), Usage(8, 2))],
         ),
         ("two-choices-cumulative.sse", ReplyForm(as_message=True), TWO_CHOICES),
+        ("message-logprobs-cumulative.sse", ReplyForm(as_message=True, logprobs=True), WITH_LOGPROBS),
+        (
+            "message-logprobs-incremental.sse",
+            ReplyForm(as_message=True, incremental=True, logprobs=True),
+            WITH_LOGPROBS,
+        ),
         ("escapes.sse", ReplyForm(), [(Delta('a"b\\c\n\0\x85\u2028\u2029😀/é', 1, "stop"), Usage(8, 1))]),
     ],
 )
@@ -70,6 +83,12 @@ def test_an_error_within_a_stream_is_its_next_event() -> None:
     [
         ("text-answer.json", ReplyForm(), [Delta("你好", 2), Delta("!", 1, "stop")], Usage(8, 3)),
         ("message-answer.json", ReplyForm(as_message=True), [Delta("你好", 2), Delta("!", 1, "stop")], Usage(8, 3)),
+        (
+            "message-logprobs-answer.json",
+            ReplyForm(as_message=True, logprobs=True, top_logprobs=1),
+            [Delta("Hi", 1, "stop", logprobs=(HI,))],
+            Usage(8, 1),
+        ),
         ("two-choices-answer.json", ReplyForm(as_message=True), [delta for delta, _ in TWO_CHOICES], Usage(8, 5)),
     ],
 )
