@@ -18,6 +18,8 @@ from sdk_environment import OPENAI_VERSIONS, VERSIONS
 
 PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"
 _FOLDERS = {"sdk": ("dashscope", VERSIONS), "openai": ("openai", OPENAI_VERSIONS)}
+NUMBERED_FOLDERS = ("checklist", "npm_openai", "sdk")
+"""Where a number in the name of a test is an item; elsewhere it may be any number."""
 _COMPATIBLE = 94
 """The one item that all tests with openai's package show."""
 _NUMBERED = re.compile(r"test_(\d+)_")
@@ -76,7 +78,7 @@ class Conformance:
 
 def numbers_of(item: pytest.Item) -> tuple[int, ...]:
     """The items of the checklist that a test shows: by its name, its markers and its folder."""
-    named = _NUMBERED.match(item.name)
+    named = _NUMBERED.match(item.name) if item.path.parent.name in NUMBERED_FOLDERS else None
     marked = (number for marker in item.iter_markers("item") for number in marker.args)
     of_folder = [_COMPATIBLE] if item.path.parent.name == "openai" else []
     return tuple(sorted({*marked, *([int(named[1])] if named else []), *of_folder}))

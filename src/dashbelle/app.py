@@ -17,7 +17,9 @@ import structlog
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
+from dashbelle import policy
 from dashbelle.admission.keys import PEPPER, Keys, PepperUnusable, load_pepper
+from dashbelle.admission.limits import Limiter
 from dashbelle.admission.queue import WaitingLine
 from dashbelle.engine.catalog import Catalog, Served
 from dashbelle.engine.echo import EchoEngine
@@ -26,6 +28,7 @@ from dashbelle.engine.supervisor import Supervisor
 from dashbelle.engine.tokens import BpeTokenizer
 from dashbelle.engine.worker import WorkerEngine
 from dashbelle.metering.ledger import Ledger
+from dashbelle.metering.limits import Limits
 from dashbelle.metering.meter import Meter
 from dashbelle.metering.metrics import Metrics
 from dashbelle.models.gguf_file import ModelCard, UnreadableModel, read_card
@@ -90,7 +93,9 @@ async def running(settings: Settings) -> AsyncGenerator[Service, None]:
         lines = _lines(settings, catalog, metrics)
         meter = Meter(ledger, clock=time.monotonic, now=lambda: datetime.now(UTC), log=log, on_settled=metrics.settled)
         stack.push_async_callback(_write_pending, meter)
-        pipeline = Pipeline(keys, catalog, lines, meter, timeout_s=settings.request_timeout_s)
+        limiter = Limiter()
+        await _enforce(Limits(store), ledger, limiter, stack)
+        pipeline = Pipeline(keys, catalog, lines, meter, timeout_s=settings.request_timeout_s, limiter=limiter)
         asgi = routes.build(
             pipeline,
             catalog=catalog,
@@ -101,6 +106,14 @@ async def running(settings: Settings) -> AsyncGenerator[Service, None]:
             limits=ExchangeLimits(max_body_bytes=settings.max_body_bytes),
         )
         yield Service(asgi, pipeline, catalog, keys, first_key)
+
+
+async def _enforce(limits: Limits, ledger: Ledger, limiter: Limiter, stack: AsyncExitStack) -> None:
+    """Put the limits of the database in force, with what the last minute used, and keep them so."""
+    limiter.table = policy.table_of(await limits.in_force())
+    await policy.recall(ledger, limiter)
+    keeper = asyncio.create_task(policy.keep_in_force(limits, limiter), name="limits keeper")
+    stack.callback(keeper.cancel)
 
 
 async def _write_pending(meter: Meter) -> None:

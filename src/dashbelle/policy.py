@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -30,31 +29,32 @@ log: FilteringBoundLogger = structlog.get_logger("dashbelle.policy")
 
 
 def table_of(limits: Iterable[Limit]) -> LimitTable:
-    """The limiter's form of the limits in force. Budgets are the ledger's; limits of keys that are no more are left out.
+    """The limiter's form of the limits in force; budgets are the ledger's, and keys that are no more have none.
 
     A limit of one key stands instead of the default of its kind; the defaults of other kinds still hold for it.
     """
-    given: dict[LimitScope, dict[int | str | None, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+    given: dict[LimitScope, dict[int | str | None, dict[str, int]]] = {scope: {None: {}} for scope in LimitScope}
     shares = {}
     for limit in limits:
-        subject = limit.key_id if limit.scope is LimitScope.KEY and limit.name else limit.name
-        if limit.name and subject is None:
+        subject = limit.key_id if limit.scope is LimitScope.KEY else limit.name
+        if limit.name is not None and subject is None:
             continue
         if limit.kind in _FIELDS:
-            given[limit.scope][subject][_FIELDS[limit.kind]] = limit.amount
+            given[limit.scope].setdefault(subject, {})[_FIELDS[limit.kind]] = limit.amount
         elif limit.kind is LimitKind.SHARE and limit.key_id is not None:
             shares[limit.key_id] = limit.amount / HUNDREDTHS
-    keys, models = (
-        {subject: Bounds(**{**given[scope][None], **bounds}) for subject, bounds in given[scope].items()}
-        for scope in (LimitScope.KEY, LimitScope.MODEL)
-    )
+    keys, models = (_with_defaults(given[scope]) for scope in (LimitScope.KEY, LimitScope.MODEL))
     return LimitTable(
         keys={int(subject): bounds for subject, bounds in keys.items() if subject is not None},
         models={str(subject): bounds for subject, bounds in models.items() if subject is not None},
-        key_default=keys.get(None, Bounds()),
-        model_default=models.get(None, Bounds()),
+        key_default=keys[None],
+        model_default=models[None],
         shares=shares,
     )
+
+
+def _with_defaults(given: Mapping[int | str | None, dict[str, int]]) -> dict[int | str | None, Bounds]:
+    return {subject: Bounds(**{**given[None], **bounds}) for subject, bounds in given.items()}
 
 
 async def recall(ledger: Ledger, limiter: Limiter) -> None:

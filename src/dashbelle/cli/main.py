@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dashbelle.cli import chat, doctor, keys, models, serve, settings, usage
+from dashbelle.cli import backup, chat, doctor, keys, limits, models, prices, serve, settings, usage
 
 app = typer.Typer(
     name="dashbelle",
@@ -22,7 +22,10 @@ app.command()(chat.chat)
 app.command()(doctor.doctor)
 app.add_typer(keys.app, name="keys")
 app.add_typer(usage.app, name="usage")
+app.add_typer(limits.app, name="limits")
+app.add_typer(prices.app, name="prices")
 app.add_typer(models.app, name="models")
+app.command()(backup.backup)
 app.command("settings")(settings.show)
 
 

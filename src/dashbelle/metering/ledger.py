@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,10 +17,13 @@ from dashbelle.metering.tables import metadata, open_calls, reservations, settle
 from dashbelle.store import Store, StoreUnavailable, UtcTime
 from dashbelle.vocabulary import EndReason, Receipt
 
-__all__ = ["By", "Ledger", "Reservation", "Settlement", "Sum", "UnknownCall", "metadata"]
+__all__ = ["Admitted", "By", "Ledger", "Reservation", "Settlement", "Sum", "UnknownCall", "metadata"]
 
 CHUNK = 1000
 """Receipts that one read fetches."""
+
+RECALLED = 20_000
+"""Calls that a start looks back on at most: more than one server admits in a minute."""
 
 _receipts = select(
     reservations.c.request_id,
@@ -32,7 +36,32 @@ _receipts = select(
     reservations.c.started_at,
     settlements.c.ended_at,
 ).join_from(settlements, reservations)
+_admitted = (
+    select(
+        reservations.c.key_id,
+        reservations.c.model,
+        reservations.c.served_model,
+        reservations.c.started_at,
+        (reservations.c.input_tokens + reservations.c.max_output_tokens).label("at_most"),
+        (settlements.c.input_tokens + settlements.c.output_tokens).label("used"),
+        settlements.c.end_reason,
+    )
+    .join_from(reservations, settlements, isouter=True)
+    .order_by(reservations.c.position.desc())
+    .limit(RECALLED)
+)
 _order = (settlements.c.ended_at, settlements.c.request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A call of the near past, and the tokens that it took, or may have taken if nobody knows."""
+
+    key_id: int
+    model: str
+    served_model: str
+    tokens: int
+    started_at: datetime
 
 
 class Ledger:
@@ -82,6 +111,21 @@ class Ledger:
         while more == self._chunk:
             settled += (more := await self._store.transact(work))
         return settled
+
+    async def admitted_since(self, since: datetime) -> list[Admitted]:
+        """The calls that began then or later, oldest first; at most the newest RECALLED."""
+        rows = await self._store.read(lambda connection: connection.execute(_admitted).all())
+        calls = [
+            Admitted(
+                key_id=row.key_id,
+                model=row.model,
+                served_model=row.served_model,
+                tokens=row.at_most if row.end_reason in {None, EndReason.CRASHED} else row.used,
+                started_at=row.started_at,
+            )
+            for row in reversed(rows)
+        ]
+        return [call for call in calls if call.started_at >= since]
 
     async def receipt(self, request_id: str, key_id: int) -> Receipt | None:
         """Of one settled call; None if there is none under this key."""

@@ -113,15 +113,15 @@ class _Page:
         if call is None:
             return False
         self._calls[settlement.request_id] = None
-        self._chain(Line.SETTLEMENT, settlement)
+        self._rollups.count(call, self._chain(Line.SETTLEMENT, settlement))
         self._settled.append(settlement)
-        self._rollups.count(call, settlement)
         return True
 
-    def _chain(self, line: Line, source: Reservation | Settlement) -> None:
+    def _chain(self, line: Line, source: Reservation | Settlement) -> dict[str, Any]:
         values = {name: getattr(source, name) for name in FIELDS[line]}
         self._head = self._head.next(line, values)
         self._rows[line].append({**values, "position": self._head.position, "hash": self._head.hash})
+        return values
 
     def write(self) -> None:
         """Send the page to the database."""

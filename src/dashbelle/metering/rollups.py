@@ -8,10 +8,9 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Insert, Select, case, func, literal, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Insert, Select, Text, case, func, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from dashbelle.metering.lines import Settlement
 from dashbelle.metering.tables import reservations, rollups, settlements
 
 
@@ -33,10 +32,18 @@ class Sum:
     output_tokens: int
 
 
-class Group(NamedTuple):
-    """What a rollup is the sum of; the primary key of its row."""
+class Unit(StrEnum):
+    """How long the spans are that rollups sum up."""
 
-    day: str
+    DAY = "day"
+    HOUR = "hour"
+
+
+class Group(NamedTuple):
+    """What a rollup is the sum of; the primary key of its row. `span` is a UTC day or hour: 2026-01-31T07."""
+
+    unit: str
+    span: str
     key_id: int
     key_name: str
     model: str
@@ -62,12 +69,13 @@ class Rollups:
     def __init__(self) -> None:
         self.counts: dict[Group, Counts] = {}
 
-    def count(self, call: Mapping[str, Any], settlement: Settlement) -> None:
-        """Add the settlement of a call; `call` has the names of its reservation."""
-        names = (call["key_id"], call["key_name"], call["model"], call["served_model"])
-        group = Group(day_of(settlement.ended_at), *names, settlement.end_reason.value)
-        counts = Counts(1, settlement.input_tokens, settlement.output_tokens)
-        self.counts[group] = self.counts.get(group, Counts()).plus(counts)
+    def count(self, call: Mapping[str, Any], settlement: Mapping[str, Any]) -> None:
+        """Add the settlement of a call; `call` has the names of its reservation. Both by the names of their columns."""
+        counts = Counts(1, settlement["input_tokens"], settlement["output_tokens"])
+        names = (call["key_id"], call["key_name"], call["model"], call["served_model"], str(settlement["end_reason"]))
+        for unit in Unit:
+            group = Group(unit.value, span_of(unit, settlement["ended_at"]), *names)
+            self.counts[group] = self.counts.get(group, Counts()).plus(counts)
 
     def write(self, connection: Connection) -> None:
         """Add them to what the database has."""
@@ -75,9 +83,12 @@ class Rollups:
         connection.execute(_add[connection.dialect.name], rows)
 
 
-def day_of(moment: datetime) -> str:
-    """The UTC day on which it is."""
-    return f"{moment.astimezone(UTC):%Y-%m-%d}"
+def span_of(unit: Unit, moment: datetime) -> str:
+    """The UTC day or hour that it is in."""
+    return moment.astimezone(UTC).strftime(_SPANS[unit])
+
+
+_SPANS = {Unit.DAY: "%Y-%m-%d", Unit.HOUR: "%Y-%m-%dT%H"}
 
 
 def _adding(insert: Callable[..., Any]) -> Insert:
@@ -93,7 +104,7 @@ _add = {"sqlite": _adding(sqlite.insert), "postgresql": _adding(postgresql.inser
 def sums(connection: Connection, by: By, since: datetime | None, until: datetime | None) -> list[Sum]:
     """What the settled calls of `since <= ended_at < until` used, in the groups' order.
 
-    Whole days come from the rollups; the parts of a day that the period begins or ends with, from its settlements.
+    Whole days and whole hours come from the rollups; what is left at both ends, less than an hour, from settlements.
     """
     total: dict[str, Counts] = {}
     for query in queries(by, since, until):
@@ -104,39 +115,54 @@ def sums(connection: Connection, by: By, since: datetime | None, until: datetime
 
 def queries(by: By, since: datetime | None, until: datetime | None) -> list[Select[Any]]:
     """What `sums` asks: each query has a group and its three counts."""
-    first, last = _midnight_from(since), _midnight_until(until)
+    first, last = _from(Unit.DAY, since), _until(Unit.DAY, until)
     if since is not None and until is not None and first is not None and last is not None and first > last:
-        return [_part_of_day(by, since, until)]
-    parts = [_whole_days(by, first, last)]
-    if since is not None and first is not None and since != first:
-        parts.append(_part_of_day(by, since, first))
-    if until is not None and last is not None and until != last:
-        parts.append(_part_of_day(by, last, until))
+        return _within_day(by, since, until)
+    parts = [_rolled_up(by, Unit.DAY, first, last)]
+    if since is not None and first is not None:
+        parts += _within_day(by, since, first)
+    if until is not None and last is not None:
+        parts += _within_day(by, last, until)
     return parts
 
 
-def _midnight_until(moment: datetime | None) -> datetime | None:
-    """The last midnight that is not after."""
-    return moment and moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+def _within_day(by: By, since: datetime, until: datetime) -> list[Select[Any]]:
+    if since == until:
+        return []
+    first, last = _from(Unit.HOUR, since), _until(Unit.HOUR, until)
+    if first is None or last is None or first > last:
+        return [_settled(by, since, until)]
+    parts = [_rolled_up(by, Unit.HOUR, first, last)] if first < last else []
+    ends = [(since, first), (last, until)]
+    return parts + [_settled(by, start, end) for start, end in ends if start < end]
 
 
-def _midnight_from(moment: datetime | None) -> datetime | None:
-    """The first midnight that is not before."""
-    midnight = _midnight_until(moment)
-    return midnight if midnight is None or midnight == moment else midnight + timedelta(days=1)
+def _until(unit: Unit, moment: datetime | None) -> datetime | None:
+    """The last beginning of a day or hour that is not after."""
+    start = moment and moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return start and (start.replace(hour=0) if unit is Unit.DAY else start)
 
 
-def _whole_days(by: By, first: datetime | None, last: datetime | None) -> Select[Any]:
-    group = _group(by, rollups, rollups.c.day)
+def _from(unit: Unit, moment: datetime | None) -> datetime | None:
+    """The first one that is not before."""
+    start = _until(unit, moment)
+    return start if start is None or start == moment else start + _LENGTHS[unit]
+
+
+_LENGTHS = {Unit.DAY: timedelta(days=1), Unit.HOUR: timedelta(hours=1)}
+
+
+def _rolled_up(by: By, unit: Unit, first: datetime | None, last: datetime | None) -> Select[Any]:
+    group = _group(by, rollups, func.substr(rollups.c.span, 1, 10, type_=Text))
     columns: list[ColumnElement[Any]] = [group, *(func.sum(rollups.c[name]) for name in Counts._fields)]
-    query = select(*columns).group_by(group)
+    query = select(*columns).where(rollups.c.unit == unit.value).group_by(group)
     if first is not None:
-        query = query.where(rollups.c.day >= day_of(first))
-    return query if last is None else query.where(rollups.c.day < day_of(last))
+        query = query.where(rollups.c.span >= span_of(unit, first))
+    return query if last is None else query.where(rollups.c.span < span_of(unit, last))
 
 
-def _part_of_day(by: By, start: datetime, end: datetime) -> Select[Any]:
-    group = _group(by, reservations, literal(day_of(start)))
+def _settled(by: By, start: datetime, end: datetime) -> Select[Any]:
+    group = _group(by, reservations, literal(span_of(Unit.DAY, start)))
     tokens = (func.sum(settlements.c.input_tokens), func.sum(settlements.c.output_tokens))
     columns: list[ColumnElement[Any]] = [group, func.count(), *tokens]
     query = select(*columns).join_from(settlements, reservations).group_by(group)

@@ -75,7 +75,8 @@ open_calls = Table(
 rollups = Table(
     "rollups",
     metadata,
-    Column("day", Text, primary_key=True),
+    Column("unit", Text, primary_key=True),
+    Column("span", Text, primary_key=True),
     Column("key_id", Integer, primary_key=True, autoincrement=False),
     Column("key_name", Text, primary_key=True),
     Column("model", Text, primary_key=True),
@@ -86,7 +87,7 @@ rollups = Table(
     Column("output_tokens", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
-"""Sums of settlements by the UTC day on which they ended and by what tells them apart."""
+"""Sums of settlements by the UTC day, and once more by the UTC hour, in which they ended, and by what tells them apart."""
 limits = Table(
     "limits",
     metadata,

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping, func, select
 
 from dashbelle.metering.chain import START, Head, Line
 from dashbelle.metering.posting import read_head
-from dashbelle.metering.rollups import Counts, Group, day_of
+from dashbelle.metering.rollups import Counts, Group, Rollups
 from dashbelle.metering.tables import open_calls, reservations, rollups, settlements
 from dashbelle.store import Store
 
@@ -67,7 +67,7 @@ class _Proof:
         self._witness = witness
         self._progress = progress
         self._head = START
-        self._counts: dict[Group, Counts] = {}
+        self._rollups = Rollups()
         self._lines = dict.fromkeys(Line, 0)
 
     def run(self) -> Verdict:
@@ -140,10 +140,7 @@ class _Proof:
     def _count(self, row: Mapping[str, Any]) -> None:
         if row["key_name"] is None:
             raise _Faulty(_fault("its reservation is gone", Line.SETTLEMENT, row))
-        names = (row["key_id"], row["key_name"], row["model"], row["served_model"], row["end_reason"])
-        group = Group(day_of(row["ended_at"]), *names)
-        counts = Counts(1, row["input_tokens"], row["output_tokens"])
-        self._counts[group] = self._counts.get(group, Counts()).plus(counts)
+        self._rollups.count(row, row)
 
     def _check_witness_is_there(self) -> None:
         if self._witness is not None and self._witness.position > self._head.position:
@@ -176,8 +173,9 @@ class _Proof:
         kept: dict[Group, Counts] = {}
         for row in self._connection.execute(select(rollups).order_by(*rollups.primary_key)).mappings():
             kept[_part(Group, row)] = _part(Counts, row)
-        for group in sorted(kept.keys() | self._counts.keys()):
-            told, true = kept.get(group, Counts()), self._counts.get(group, Counts())
+        counted = self._rollups.counts
+        for group in sorted(kept.keys() | counted.keys()):
+            told, true = kept.get(group, Counts()), counted.get(group, Counts())
             if told != true:
                 what = f"the sum of {_words(group)} is kept as {_figures(told)}; the lines say {_figures(true)}"
                 raise _Faulty(Fault(what))
@@ -193,7 +191,7 @@ def _fault(what: str, line: Line, row: Mapping[str, Any]) -> Fault:
 
 def _words(group: Group) -> str:
     served = "" if group.model == group.served_model else f" served by {group.served_model}"
-    return f"{group.day}, key {group.key_name}, model {group.model}{served}, {group.end_reason}"
+    return f"{group.span}, key {group.key_name}, model {group.model}{served}, {group.end_reason}"
 
 
 def _figures(counts: Counts) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
@@ -55,6 +56,7 @@ class PostgresDatabase:
         try:
             self.writing = _engine(url, (*_WRITER, lock), connections=1, begin=_BEGIN)
             self.reading = _engine(url, _READER, connections=readers)
+            event.listen(self.writing, "close", self._end_session)
         except ModuleNotFoundError:
             raise StoreUnavailable(
                 "database_url names Postgres, and its driver is not installed: pip install 'dashbelle[postgres]'"
@@ -63,6 +65,11 @@ class PostgresDatabase:
     def living(self, connection: Connection) -> frozenset[int]:
         """The sessions whose processes are connected."""
         return frozenset(connection.scalars(_living))
+
+    def _end_session(self, connection: Any, _: object) -> None:  # noqa: ANN401 - psycopg is optional, and so are its types
+        """At once: Postgres takes a moment to notice that a connection was closed."""
+        with suppress(self.writing.dialect.loaded_dbapi.Error):  # it may be broken
+            connection.execute("SELECT pg_advisory_unlock_all()")
 
 
 def _engine(url: URL, settings: tuple[str, ...], *, connections: int, begin: str | None = None) -> Engine:

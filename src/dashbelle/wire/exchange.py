@@ -180,7 +180,7 @@ def refusal_fields(error: DashbelleError) -> list[Field]:
     fields: list[tuple[str, object]] = []
     if error.retry_after_s is not None:
         fields.append(("retry-after", error.retry_after_s))
-    if not error.should_retry:
+    if error.should_retry is False:
         fields.append(("x-should-retry", "false"))
     if isinstance(error, LimitReached):
         fields += [

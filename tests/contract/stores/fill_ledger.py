@@ -45,7 +45,7 @@ async def fill(path: Path, calls: int) -> None:
             connection.executemany("INSERT INTO settlements VALUES (?,?,?,?,?,?,?,?,?)", rows[Line.SETTLEMENT])
             connection.execute("COMMIT")
         counts = [(*group, one["calls"], one["input"], one["output"]) for group, one in sums.items()]
-        connection.executemany("INSERT INTO rollups VALUES (?,?,?,?,?,?,?,?,?)", counts)
+        connection.executemany("INSERT INTO rollups VALUES (?,?,?,?,?,?,?,?,?,?)", counts)
         connection.execute("UPDATE chain_head SET position = ?, hash = ?", (head.position, head.hash))
         connection.execute("PRAGMA journal_mode=WAL")
 
@@ -62,8 +62,9 @@ def _lines(
         settled = (request_id, *tokens, reason, 0.0, 0.05, at)
         yield Line.RESERVATION, dict(zip(FIELDS[Line.RESERVATION], reserved, strict=True))
         yield Line.SETTLEMENT, dict(zip(FIELDS[Line.SETTLEMENT], settled, strict=True))
-        one = sums.setdefault((f"{at:%Y-%m-%d}", key, f"key-{key}", model, served, reason), Counter())
-        one.update(calls=1, input=tokens[0], output=tokens[1])
+        for unit, span in (("day", f"{at:%Y-%m-%d}"), ("hour", f"{at:%Y-%m-%dT%H}")):
+            one = sums.setdefault((unit, span, key, f"key-{key}", model, served, reason), Counter())
+            one.update(calls=1, input=tokens[0], output=tokens[1])
 
 
 def _cell(value: object) -> object:

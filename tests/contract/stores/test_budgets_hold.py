@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
+from sqlalchemy import text
 
 from dashbelle.errors import BudgetUsedUp, FreeTierUsedUp, MoneyUsedUp
 from dashbelle.metering.budgets import Balance, Price
@@ -60,6 +61,7 @@ async def test_a_call_reserves_its_worst_case_and_is_charged_what_it_used(store:
     assert await balances(store) == [("ci", Balance(spent=0, reserved=100))]
     await ledger.settle(settlement(call, 3))
     assert await balances(store) == [("ci", Balance(spent=11, reserved=0))]
+    assert await store.read(lambda connection: connection.scalar(text("SELECT count(*) FROM holds"))) == 0
     await ledger.settle(settlement(call, 90))
     assert await balances(store) == [("ci", Balance(spent=11, reserved=0))]
 

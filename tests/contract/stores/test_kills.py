@@ -15,6 +15,7 @@ from random import Random
 
 import pytest
 from dying_load import NOON
+from noticing import settle_dead
 from sqlalchemy import text
 
 from dashbelle.metering.budgets import Balance
@@ -26,7 +27,6 @@ from dashbelle.vocabulary import BudgetPeriod, EndReason, Limit, LimitKind, Limi
 
 KILLS = int(os.environ.get("KILLS", "20"))
 LONGEST_LIFE_S = 0.25
-NOTICED_WITHIN_S = 10
 LOAD = Path(__file__).with_name("dying_load.py")
 
 Acknowledged = dict[str, dict[str, int]]
@@ -61,20 +61,10 @@ def live_and_die(url: str, seed: int, life_s: float, acknowledged: Acknowledged)
             acknowledged[what][request_id] = int(tokens)
 
 
-async def settle_dead(store: Store, ledger: Ledger) -> None:
-    """Postgres takes a moment to notice that a process has gone; nobody but the dead has open calls here."""
-    opened = text("SELECT count(*) FROM open_calls")
-    until = time.monotonic() + NOTICED_WITHIN_S
-    await ledger.settle_crashed(NOON)
-    while await store.read(lambda connection: connection.scalar(opened)):
-        assert time.monotonic() < until
-        await ledger.settle_crashed(NOON)
-
-
 async def check(url: str, acknowledged: Acknowledged) -> None:
     async with Store.open(url) as store:
         ledger = Ledger(store)
-        await settle_dead(store, ledger)
+        await settle_dead(store, NOON)
         receipts = {receipt.request_id: receipt async for receipt in ledger.receipts()}
         for request_id, tokens in acknowledged["settled"].items():
             receipt = receipts[request_id]
@@ -88,3 +78,4 @@ async def check(url: str, acknowledged: Acknowledged) -> None:
         assert (told.calls, told.input_tokens + told.output_tokens) == (len(receipts), used)
         ((_, (standing,)),) = await Limits(store, now=lambda: NOON).standings()
         assert standing.balance == Balance(spent=used, reserved=0)
+        assert await store.read(lambda connection: connection.scalar(text("SELECT count(*) FROM holds"))) == 0

@@ -152,7 +152,7 @@ FORGERIES: dict[str, tuple[list[str], Line | None, int | None, str | None, str]]
     ),
     "a sum deleted": (["DELETE FROM rollups"], None, None, None, "kept as 0 calls"),
     "a sum inserted": (
-        ["INSERT INTO rollups VALUES ('2026-01-31', 1, 'other', 'belle', 'smol', 'stop', 1, 8, 1)"],
+        ["INSERT INTO rollups VALUES ('hour', '2026-01-31T12', 1, 'other', 'belle', 'smol', 'stop', 1, 8, 1)"],
         None, None, None, "key other",
     ),
     "the head's hash": (
@@ -182,8 +182,10 @@ async def test_a_chain_written_anew_is_noticed_only_by_a_witness(store: Store, f
     witness = (await verify(store)).head
     forger.run(["UPDATE reservations SET key_name = 'other' WHERE request_id = 'r3'",
                 "DELETE FROM rollups",
-                "INSERT INTO rollups VALUES ('2026-01-31', 1, 'k', 'belle', 'smol', 'stop', 4, 32, 12)",
-                "INSERT INTO rollups VALUES ('2026-01-31', 1, 'other', 'belle', 'smol', 'stop', 1, 8, 3)"])  # fmt: skip
+                "INSERT INTO rollups VALUES ('day', '2026-01-31', 1, 'k', 'belle', 'smol', 'stop', 4, 32, 12)",
+                "INSERT INTO rollups VALUES ('day', '2026-01-31', 1, 'other', 'belle', 'smol', 'stop', 1, 8, 3)",
+            "INSERT INTO rollups SELECT 'hour', '2026-01-31T12', key_id, key_name, model, served_model, end_reason, "
+            "calls, input_tokens, output_tokens FROM rollups"])  # fmt: skip
     forger.write_anew()
     assert (await verify(store)).fault is None
     fault = await fault_of(store, witness)

@@ -12,6 +12,7 @@ from random import Random
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from noticing import settle_dead
 from old_ledger import FIRST_REVISION, fill_old, revision_of
 from sqlalchemy import MetaData
 
@@ -80,7 +81,7 @@ def after_a_crash(url: str) -> tuple[list[int], list[Receipt]]:
     async def start_up() -> tuple[int, list[Receipt]]:
         async with Store.open(url) as store:
             ledger = Ledger(store)
-            crashed = await ledger.settle_crashed(NOW)
+            crashed = await settle_dead(store, NOW)
             return crashed, [receipt async for receipt in ledger.receipts()]
 
     first, second = asyncio.run(start_up()), asyncio.run(start_up())

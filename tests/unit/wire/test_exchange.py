@@ -14,9 +14,11 @@ from dashbelle.errors import (
     MalformedRequest,
     PayloadTooLarge,
     QueueFull,
+    RequestLimitReached,
     RequestTooSlow,
+    TokenLimitReached,
 )
-from dashbelle.wire.exchange import Exchange, ExchangeLimits
+from dashbelle.wire.exchange import Exchange, ExchangeLimits, refusal_fields
 
 CHUNKED = {"transfer-encoding": "chunked"}
 
@@ -204,3 +206,16 @@ def test_no_or_two_authorizations_are_none() -> None:
 
 def test_the_path_is_escaped_for_the_log() -> None:
     assert exchange_of(Connection([]), {}).path == "/a%20b%0A"
+
+
+def test_the_head_of_a_refusal_tells_of_waiting_and_limits() -> None:
+    limit = RequestLimitReached("Key 'a'", limit=5, used=5, retry_after_s=7, reset_s=31.2)
+    assert dict(refusal_fields(limit)) == {
+        b"retry-after": b"7",
+        b"x-ratelimit-limit": b"5",
+        b"x-ratelimit-remaining": b"0",
+        b"x-ratelimit-reset": b"32",
+    }
+    useless = TokenLimitReached("Key 'a'", limit=0, used=0, asked=9, retry_after_s=None)
+    assert dict(refusal_fields(useless))[b"x-should-retry"] == b"false"
+    assert refusal_fields(QueueFull(retry_after_s=3)) == [(b"retry-after", b"3")]

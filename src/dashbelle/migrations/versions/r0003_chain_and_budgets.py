@@ -92,7 +92,8 @@ def _derived_tables() -> None:
     )
     op.create_table(
         "rollups",
-        sa.Column("day", sa.Text, primary_key=True),
+        sa.Column("unit", sa.Text, primary_key=True),
+        sa.Column("span", sa.Text, primary_key=True),
         sa.Column("key_id", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("key_name", sa.Text, primary_key=True),
         sa.Column("model", sa.Text, primary_key=True),
@@ -212,13 +213,15 @@ def _derive() -> None:
         "INSERT INTO open_calls (request_id, session) SELECT request_id, 0 FROM reservations r "
         "WHERE NOT EXISTS (SELECT 1 FROM settlements s WHERE s.request_id = r.request_id)"
     )
+    forms = {"day": ("%Y-%m-%d", "YYYY-MM-DD"), "hour": ("%Y-%m-%dT%H", 'YYYY-MM-DD"T"HH24')}
     sqlite = op.get_bind().dialect.name == "sqlite"
-    day = "date(s.ended_at)" if sqlite else "to_char(s.ended_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
-    op.execute(
-        f"INSERT INTO rollups SELECT {day}, r.key_id, r.key_name, r.model, r.served_model, s.end_reason, "  # noqa: S608 - two texts of ours
-        "count(*), sum(s.input_tokens), sum(s.output_tokens) "
-        "FROM settlements s JOIN reservations r ON r.request_id = s.request_id GROUP BY 1, 2, 3, 4, 5, 6"
-    )
+    for unit, (theirs, others) in forms.items():
+        span = f"strftime('{theirs}', s.ended_at)" if sqlite else f"to_char(s.ended_at AT TIME ZONE 'UTC', '{others}')"
+        op.execute(
+            f"INSERT INTO rollups SELECT '{unit}', {span}, r.key_id, r.key_name, r.model, r.served_model, s.end_reason, "  # noqa: S608 - two texts of ours
+            "count(*), sum(s.input_tokens), sum(s.output_tokens) "
+            "FROM settlements s JOIN reservations r ON r.request_id = s.request_id GROUP BY 1, 2, 3, 4, 5, 6, 7"
+        )
 
 
 def _append_only() -> None:
