@@ -87,7 +87,7 @@ rollups = Table(
     Column("output_tokens", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
-"""Sums of settlements by the UTC day, and once more by the UTC hour, in which they ended, and by what tells them apart."""
+"""Sums of settlements by the UTC day in which they ended, and once more by the UTC hour; by what tells them apart."""
 limits = Table(
     "limits",
     metadata,

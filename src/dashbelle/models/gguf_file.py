@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from dashbelle.models.gguf_metadata import BadGguf, read_metadata
+
 GPT2_PATTERNS: dict[str, list[dict[str, Any]]] = {
     # tokenizer.ggml.pre -> what runs before byte-level BPE, in the form of a tokenizers JSON
     "smollm": [{"type": "Digits", "individual_digits": True}],
@@ -35,7 +37,7 @@ class UnreadableModel(Exception):
 
 
 def read_card(path: Path, cache: Path) -> ModelCard:
-    """The card of the GGUF at `path`; reading 98,000 strings takes seconds, so the card is kept in `cache`.
+    """The card of the GGUF at `path`; kept in `cache`, because a tokenizer of 98,000 strings takes a while to write.
 
     Raises UnreadableModel.
     """
@@ -54,13 +56,17 @@ def read_card(path: Path, cache: Path) -> ModelCard:
 
 
 def _read(path: Path) -> ModelCard:
-    from gguf import GGUFReader  # noqa: PLC0415 - slow to import, and needed on the first use of a file only
-
     try:
-        fields = GGUFReader(path).fields
-        values = {name: field.contents() for name, field in fields.items()}
-    except (ValueError, KeyError, IndexError, OSError) as error:
+        values = read_metadata(path)
+    except (BadGguf, OSError) as error:
         raise UnreadableModel(f"{path.name} is no readable GGUF file: {error}") from None
+    try:
+        return _card(values, path)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnreadableModel(f"{path.name} lacks or misstates a field: {error}") from None
+
+
+def _card(values: dict[str, Any], path: Path) -> ModelCard:
     architecture = values.get("general.architecture")
     if architecture != "llama":
         raise UnreadableModel(f"{path.name} has the architecture {architecture!r}; served is: llama")

@@ -218,7 +218,8 @@ def _derive() -> None:
     for unit, (theirs, others) in forms.items():
         span = f"strftime('{theirs}', s.ended_at)" if sqlite else f"to_char(s.ended_at AT TIME ZONE 'UTC', '{others}')"
         op.execute(
-            f"INSERT INTO rollups SELECT '{unit}', {span}, r.key_id, r.key_name, r.model, r.served_model, s.end_reason, "  # noqa: S608 - two texts of ours
+            "INSERT INTO rollups "  # noqa: S608 - texts of ours
+            f"SELECT '{unit}', {span}, r.key_id, r.key_name, r.model, r.served_model, s.end_reason, "
             "count(*), sum(s.input_tokens), sum(s.output_tokens) "
             "FROM settlements s JOIN reservations r ON r.request_id = s.request_id GROUP BY 1, 2, 3, 4, 5, 6, 7"
         )
