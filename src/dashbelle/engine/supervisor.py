@@ -66,7 +66,9 @@ class Answer:
         return self._finish is not None or self._error is not None
 
     def take(self, piece: frames.Piece) -> None:
-        """News from the process."""
+        """News from the process; none is listened to once the answer is over."""
+        if self.over:
+            return
         self._token_ids += piece.token_ids
         self._logprobs += piece.logprobs
         self._finish = piece.finish

@@ -15,7 +15,7 @@ from dashbelle.engine.frames import Add, Broken, Piece, Ready
 from dashbelle.engine.worker_main import Link, serve
 from dashbelle.errors import SchemaRefused
 
-DIE, HANG, REFUSE, FAIL, GARBLE, SLOW = 901, 902, 903, 904, 905, 906
+DIE, HANG, REFUSE, FAIL, GARBLE, SLOW, COUNT = 901, 902, 903, 904, 905, 906, 907
 
 
 class ToyBackend:
@@ -54,6 +54,8 @@ class ToyBackend:
             if token == SLOW:
                 time.sleep(0.05)
                 ids.append(SLOW)
+            if token == COUNT:
+                token = len(self._answers)
             if not ids:
                 del self._answers[call]
             logprobs = [-0.5] if self._with_logprobs[call] else []
