@@ -32,8 +32,8 @@ Work = Callable[[], Awaitable[object]]
 async def measure(server: Hosted, prompt: str, step: Work, folder: Path) -> list[Figure]:
     """Milliseconds of each layer, one use after the other, in the event loop of the service.
 
-    `step` has the engine compute a token. It takes milliseconds and reads all weights, and the CPU's caches are cold
-    after it: what a layer costs in a real call is what it costs then.
+    `step` has the engine compute a token. It takes milliseconds and reads all weights, and the CPU is cold after it:
+    what a layer costs in a real call is what it costs then.
     """
     async with Store.open(f"sqlite:///{folder / 'layers.db'}") as store:
         works = await _works(server, store, prompt, folder)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Annotated, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -194,13 +195,27 @@ class Terminal:
 
     def _ask(self, question: str) -> None:
         try:
-            pace = self._runner.run(self._conversation.ask(question, _show))
+            pace = self._runner.run(_until_ctrl_c(self._conversation.ask(question, _show)))
         except CannotAsk as error:
             typer.echo(f"dashbelle: {error}", err=True)
-        except KeyboardInterrupt:
-            typer.echo("\n[stopped]")
         else:
-            typer.echo(f"\n[{pace}]")
+            typer.echo(f"\n[{pace or 'stopped'}]")
+
+
+async def _until_ctrl_c(answer: Coroutine[Any, Any, Pace]) -> Pace | None:
+    """The answer's pace, or None if it was stopped.
+
+    The loop takes the signal: asyncio.Runner's own handler cancels a task in the middle of its work, and then, seen
+    rarely, the client library went on all the same.
+    """
+    task = asyncio.ensure_future(answer)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, task.cancel)
+    try:
+        await asyncio.wait([task])
+        return None if task.cancelled() else task.result()
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
 
 
 def _show(text: str) -> None:

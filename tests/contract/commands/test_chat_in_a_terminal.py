@@ -13,7 +13,7 @@ import pytest
 
 from running_server import DASHBELLE, RunningServer, environment, wait_until
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 CTRL_C, CTRL_D, BACKSPACE = "\x03", "\x04", "\x7f"
 SLOW = "Write a very long story about a lighthouse, with many chapters."
 
@@ -127,12 +127,15 @@ def test_ctrl_c_stops_the_answer_at_once_and_the_conversation_goes_on(
 ) -> None:
     chat = opened(belle_server)
     assert "STAND-IN smollm2-135m-instruct answers" in chat.shown
-    chat.type(SLOW + "\n")
-    chat.expect("lighthouse, with many chapters.\r\n")
-    chat.expect(" ")
-    chat.type(CTRL_C)
-    chat.expect("[stopped]")
-    chat.expect("> ")
+    for _ in range(5):  # the model may have said all that it wants to before the keys arrive
+        chat.type(SLOW + "\n")
+        chat.expect("lighthouse, with many chapters.\r\n")
+        chat.expect(" ")
+        chat.type(CTRL_C)
+        if "[stopped]" in chat.expect("\n> "):
+            break
+    else:
+        pytest.fail(f"never stopped: {chat.shown!r}")
     # Typed and shown first: Python's readline overlooks a signal between its prompt and its first look at the keys.
     chat.type("half a question")
     chat.expect("half a question")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx2
@@ -159,8 +160,14 @@ class Stopped(FakeServer):
     def _reply(self, request: httpx2.Request) -> httpx2.Response:
         reply = super()._reply(request)
         if len(self.bodies) == 1:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+            return httpx2.Response(200, content=_silence())
         return reply
+
+
+async def _silence() -> AsyncIterator[bytes]:
+    await asyncio.Event().wait()
+    yield b""
 
 
 def test_ctrl_c_stops_one_answer_and_keeps_the_conversation(
