@@ -97,24 +97,23 @@ def refusal(budget: Budget, name: str, balance: Balance, asked: int, at: datetim
         f"The {budget.scope} {name!r} has used {show(balance.spent)} of {show(budget.amount)} {_UNITS[budget.kind]} "
         f"{period}{reserved}; this call may use up to {show(asked)}."
     )
-    outlook, wait_s = _outlook(budget, balance, asked, at)
-    running_only = balance.spent + asked <= budget.amount
-    kind = BudgetUsedUp if running_only else _error(budget)
+    kind, outlook, wait_s = _outlook(budget, balance, asked, at)
     return kind(f"{used} {outlook}", retry_after_s=wait_s)
 
 
 _UNITS = {LimitKind.TOKENS: "tokens", LimitKind.MONEY: "of money"}
 
 
-def _outlook(budget: Budget, balance: Balance, asked: int, at: datetime) -> tuple[str, int | None]:
-    if asked > budget.amount:
-        return "That is more than the whole budget: ask for less with max_tokens.", None
+def _outlook(budget: Budget, balance: Balance, asked: int, at: datetime) -> tuple[type[BudgetUsedUp], str, int | None]:
     if balance.spent + asked <= budget.amount:
-        return "There may be room when running calls have ended.", SOON_S
+        return BudgetUsedUp, "There may be room when running calls have ended.", SOON_S
+    if asked > budget.amount > balance.spent:
+        return BudgetUsedUp, "That is more than the whole budget: ask for less with max_tokens.", None
     full = full_at(budget.period, at)
     if full is None:
-        return "This budget is not filled again.", None
-    return f"It is full again at {full:%Y-%m-%d %H:%M} UTC.", math.ceil((full - at).total_seconds())
+        return _error(budget), "This budget is not filled again.", None
+    wait_s = math.ceil((full - at).total_seconds())
+    return _error(budget), f"It is full again at {full:%Y-%m-%d %H:%M} UTC.", wait_s
 
 
 def _error(budget: Budget) -> type[BudgetUsedUp]:

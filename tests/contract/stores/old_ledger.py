@@ -60,7 +60,7 @@ def _settlement(number: int) -> dict[str, Any]:
     """Some end in the moment of another line, and one before it began: its machine's clock was set back."""
     reserved = _reservation(number)
     values = (reserved["request_id"], 8, number % 90, "stop", 0, None if number % 2 else number / 7)
-    ended_at = reserved["started_at"] + timedelta(minutes=-30 if number == 777 else number % 4)
+    ended_at = reserved["started_at"] + timedelta(minutes=-30 if number % 515 == 0 else number % 4)
     return {**dict(zip(_SETTLED, values, strict=True)), "ended_at": ended_at}
 
 

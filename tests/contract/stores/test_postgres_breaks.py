@@ -103,6 +103,14 @@ async def test_a_server_that_starts_leaves_the_calls_of_living_servers_alone(url
     assert await Ledger(store).settle_crashed(NOON) == 0
 
 
+async def test_a_server_that_has_closed_its_database_is_dead_at_once(url: str, store: Store) -> None:
+    for _ in range(20):  # without its word Postgres notices it soon, but not always at once
+        async with Store.open(url) as leaving:
+            await leaving.transact(lambda _connection: None)
+            assert leaving.session in await store.transact(store.living)
+        assert leaving.session not in await store.transact(store.living)
+
+
 async def test_a_server_whose_connection_was_replaced_lives_on(
     url: str, store: Store, postgres: PostgresServer
 ) -> None:

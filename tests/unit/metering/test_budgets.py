@@ -93,7 +93,10 @@ def test_periods_are_utc_days_and_months(period: BudgetPeriod, at: datetime, nam
         (budget(), Balance(900, 0), 101, BudgetUsedUp, 12 * 3600, "It is full again at 2026-02-01 00:00 UTC."),
         (budget(), Balance(500, 400), 101, BudgetUsedUp, 5, "There may be room when running calls have ended."),
         (budget(), Balance(0, 0), 1001, BudgetUsedUp, None, "more than the whole budget: ask for less with max_tokens"),
+        (budget(period=BudgetPeriod.TOTAL), Balance(999, 0), 1001, BudgetUsedUp, None, "more than the whole budget"),
         (budget(period=BudgetPeriod.TOTAL), Balance(1000, 0), 1, FreeTierUsedUp, None, "not filled again"),
+        (budget(amount=0, period=BudgetPeriod.TOTAL), Balance(0, 0), 1, FreeTierUsedUp, None, "not filled again"),
+        (budget(amount=0, kind=LimitKind.MONEY), Balance(0, 0), 1, MoneyUsedUp, 12 * 3600, "full again at 2026-02-01"),
         (budget(period=BudgetPeriod.TOTAL), Balance(0, 1000), 1, BudgetUsedUp, 5, "running calls have ended"),
         (budget(kind=LimitKind.MONEY), Balance(1000, 0), 1, MoneyUsedUp, 12 * 3600, "full again at 2026-02-01"),
         (
