@@ -14,12 +14,10 @@ from dashbelle.admission.limits import Limits as Bounds
 from dashbelle.metering.ledger import Ledger
 from dashbelle.metering.limits import REMEMBERED_S, Limits
 from dashbelle.store import StoreUnavailable
-from dashbelle.vocabulary import Limit, LimitKind, LimitScope
+from dashbelle.vocabulary import HUNDREDTHS, Limit, LimitKind, LimitScope
 
 WINDOW = timedelta(seconds=61)
 """A little more than the minute that limits speak of."""
-HUNDREDTHS = 100
-"""Shares are stored in hundredths."""
 _FIELDS = {
     LimitKind.REQUESTS_PER_MINUTE: "requests_per_minute",
     LimitKind.TOKENS_PER_MINUTE: "tokens_per_minute",

@@ -225,6 +225,10 @@ class LimitScope(StrEnum):
     MODEL = "model"
 
 
+HUNDREDTHS = 100
+"""In what a share is kept: whole numbers only."""
+
+
 class LimitKind(StrEnum):
     """What a limit bounds."""
 

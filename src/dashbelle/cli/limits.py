@@ -18,9 +18,7 @@ from rich.text import Text
 from dashbelle.cli.opened import FAILED, MISUSED, fail, opened_store, run
 from dashbelle.metering.budgets import BILLIONTHS, money
 from dashbelle.metering.limits import BUDGETS, BadLimit, Limits, Standing
-from dashbelle.vocabulary import BudgetPeriod, Limit, LimitKind, LimitScope
-
-HUNDREDTHS = 100
+from dashbelle.vocabulary import HUNDREDTHS, BudgetPeriod, Limit, LimitKind, LimitScope
 
 app = typer.Typer(no_args_is_help=True, help="Set, list and lift limits and budgets of keys and models.")
 
